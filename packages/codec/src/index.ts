@@ -1,0 +1,20 @@
+export { concat, equalBytes, fromUtf8, sha256, utf8 } from './bytes.ts';
+export { type CodecCode, KallioError, type Refusal, type RefusalDetail, refusal } from './error.ts';
+export { canonicalBytes, canonicalize } from './jcs.ts';
+export { type Json, type JsonLimits, parseJson } from './json.ts';
+export { Reader } from './reader.ts';
+export { Base64, DigestSchema, Exact, Hex } from './schemas.ts';
+export { decodeShape } from './shape.ts';
+export {
+  type Digest,
+  digestOf,
+  fromBase64,
+  fromBase64Url,
+  fromHex,
+  isDigest,
+  parseDigest,
+  toBase64,
+  toBase64Url,
+  toHex,
+} from './text.ts';
+export { Writer } from './writer.ts';

@@ -1,0 +1,70 @@
+import { sha256 } from './bytes.ts';
+import { KallioError } from './error.ts';
+
+/** Lower-case hexadecimal. */
+export function toHex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
+}
+
+/** Strict: lower case, even length, nothing else; `bytes` demands an exact length. */
+export function fromHex(text: string, bytes?: number): Uint8Array {
+  if (!/^(?:[0-9a-f]{2})*$/.test(text)) {
+    throw new KallioError('CODEC_HEX', 'This is not lower-case hexadecimal of whole bytes.');
+  }
+  if (bytes !== undefined && text.length !== bytes * 2) {
+    throw new KallioError('CODEC_HEX', `Expected ${bytes} bytes in hexadecimal, got ${text.length / 2}.`);
+  }
+  return new Uint8Array(Buffer.from(text, 'hex'));
+}
+
+/** Padded standard base64 (RFC 4648 section 4). */
+export function toBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64');
+}
+
+/** Unpadded URL-safe base64 (RFC 4648 section 5). */
+export function toBase64Url(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64url');
+}
+
+/**
+ * Strict standard base64: padded, no white space, no stray bits in the last symbol. One byte string has one
+ * encoding, so a digest over the text and a digest over the bytes can't be played against each other.
+ */
+export function fromBase64(text: string): Uint8Array {
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes.toString('base64') !== text) {
+    throw new KallioError('CODEC_BASE64', 'This is not canonical, padded base64.');
+  }
+  return new Uint8Array(bytes);
+}
+
+/** Strict unpadded URL-safe base64. */
+export function fromBase64Url(text: string): Uint8Array {
+  const bytes = Buffer.from(text, 'base64url');
+  if (bytes.toString('base64url') !== text) {
+    throw new KallioError('CODEC_BASE64', 'This is not canonical, unpadded base64url.');
+  }
+  return new Uint8Array(bytes);
+}
+
+/** A content digest as OCI writes it. Only SHA-256 is spoken here. */
+export type Digest = `sha256:${string}`;
+
+const DIGEST = /^sha256:[0-9a-f]{64}$/;
+
+/** True for `sha256:` and 64 lower-case hexadecimal digits. */
+export function isDigest(text: string): text is Digest {
+  return DIGEST.test(text);
+}
+
+/** The digest of a text, or `CODEC_DIGEST`. */
+export function parseDigest(text: string): Digest {
+  if (isDigest(text)) return text;
+  throw new KallioError('CODEC_DIGEST', 'A digest is "sha256:" and 64 lower-case hexadecimal digits.');
+}
+
+/** SHA-256 of bytes, as a digest. */
+export function digestOf(bytes: Uint8Array): Digest {
+  return `sha256:${toHex(sha256(bytes))}`;
+}

@@ -1,0 +1,54 @@
+import { canonicalBytes, concat, type Digest, digestOf, fromBase64, sha256, utf8 } from '@kallio/codec';
+import type { EvidenceMessage, Purpose } from './message.ts';
+
+/**
+ * What a quote is bound to. The attester and the verifier each fill it in from what they know themselves; a field
+ * that one of them can't know makes the two digests differ, and the evidence is refused.
+ */
+export interface Binding {
+  readonly purpose: Purpose;
+  readonly attester: string;
+  /** The verifier's nonce, 32 bytes in hexadecimal. */
+  readonly nonce: string;
+  /** Digests of the parts of the message the quote travels with. */
+  readonly parts: EvidenceParts;
+  /** Purposes `session-open` and `session-close`. */
+  readonly session?: string;
+  /** Purpose `session-close`: the image manifest. */
+  readonly subject?: Digest;
+  /** Purpose `session-close`: the claims to be signed. */
+  readonly statement?: Digest;
+  /** Purpose `session-close`: SHA-256 of the signing key's TPMT_PUBLIC. */
+  readonly signingKey?: Digest;
+  /** Purpose `transport-key`: SHA-256 of the TLS key's SPKI. */
+  readonly tlsKey?: Digest;
+}
+
+/** Digests of an evidence message's parts; an absent part has no digest. */
+export interface EvidenceParts {
+  readonly eventLog?: Digest;
+  readonly ima?: { readonly from: number; readonly digest: Digest };
+  readonly instanceLog: Digest;
+  readonly inventory: Digest;
+}
+
+/** The parts' digests, over the bytes as they travel (logs) or their canonical JSON (instance log, inventory). */
+export function partsOf(
+  message: Pick<EvidenceMessage, 'eventLog' | 'ima' | 'instanceLog' | 'inventory'>,
+): EvidenceParts {
+  return {
+    ...(message.eventLog === undefined ? {} : { eventLog: digestOf(fromBase64(message.eventLog)) }),
+    ...(message.ima === undefined
+      ? {}
+      : { ima: { from: message.ima.from, digest: digestOf(fromBase64(message.ima.entries)) } }),
+    instanceLog: digestOf(canonicalBytes(message.instanceLog)),
+    inventory: digestOf(canonicalBytes(message.inventory)),
+  };
+}
+
+const LABEL = concat(utf8('kallio-evidence-v1'), new Uint8Array(1));
+
+/** The 32 bytes that go into the quote as qualifyingData: SHA-256("kallio-evidence-v1" || 0x00 || JCS(binding)). */
+export function qualifyingData(binding: Binding): Uint8Array {
+  return sha256(LABEL, canonicalBytes(binding));
+}

@@ -1,0 +1,204 @@
+import { Base64, DigestSchema, Exact, Hex } from '@kallio/codec';
+import { Attestation, AttesterId, EvidenceMessage, Purpose } from '@kallio/evidence';
+import { type Static, Type } from 'typebox';
+import { Ear, Id, RefusalReply, State, Tier, Time } from './common.ts';
+import { route } from './route.ts';
+
+/** A nonce is single-use, for one attester and one purpose, and short-lived. */
+export const nonceCreate = route({
+  method: 'POST',
+  path: '/v1/nonces',
+  access: ['public', 'attester'],
+  summary: 'A nonce for evidence; without a client certificate only for purpose transport-key',
+  body: Exact({ attester: AttesterId, purpose: Purpose, session: Type.Optional(Id) }),
+  reply: Exact({
+    nonce: Hex(32),
+    expiresAt: Time,
+    /** Where the attester's logs are to go on from: what the server has judged and keeps. */
+    from: Exact({
+      ima: Type.Integer({ minimum: 0 }),
+      instanceLog: Type.Integer({ minimum: 0 }),
+      boot: Type.Optional(Type.Integer()),
+    }),
+  }),
+});
+
+export const certificateCreate = route({
+  method: 'POST',
+  path: '/v1/certificates',
+  access: ['public'],
+  summary: 'A short-lived client certificate for a TLS key that fresh evidence names',
+  body: Exact({
+    evidence: EvidenceMessage,
+    /** SubjectPublicKeyInfo, DER, P-256. */
+    tlsKey: Base64(256),
+  }),
+  reply: Exact({ certificate: Type.String({ maxLength: 16_384 }), notAfter: Time }),
+});
+
+export const SubjectState = Exact({
+  state: State,
+  tier: Type.Optional(Tier),
+  reasons: Type.Array(RefusalReply),
+});
+export type SubjectState = Static<typeof SubjectState>;
+
+/** What appraisal of one evidence message came to. */
+export const EvidenceReply = Exact({
+  ear: Ear,
+  /** SHA-256 of the EAR's text. */
+  result: DigestSchema,
+  platform: SubjectState,
+  instances: Type.Record(Type.String(), SubjectState),
+  /** What need not be sent again in this boot. */
+  acknowledged: Exact({
+    boot: Type.Integer(),
+    ima: Type.Integer({ minimum: 0 }),
+    instanceLog: Type.Integer({ minimum: 0 }),
+  }),
+});
+export type EvidenceReply = Static<typeof EvidenceReply>;
+
+export const evidenceSubmit = route({
+  method: 'POST',
+  path: '/v1/evidence',
+  access: ['attester'],
+  summary: 'Show evidence',
+  body: EvidenceMessage,
+  reply: EvidenceReply,
+});
+
+export const resultShow = route({
+  method: 'GET',
+  path: '/v1/results/:digest',
+  access: ['viewer', 'attester'],
+  summary: 'A signed result and the appraisal record behind it',
+  params: Exact({ digest: DigestSchema }),
+  reply: Exact({ ear: Ear, record: Type.Unknown() }),
+});
+
+export const SessionState = Type.Union([
+  Type.Literal('opening'),
+  Type.Literal('open'),
+  Type.Literal('closed'),
+  Type.Literal('failed'),
+  Type.Literal('expired'),
+]);
+export type SessionState = Static<typeof SessionState>;
+
+export const SessionRecord = Exact({
+  session: Id,
+  attester: AttesterId,
+  purpose: Type.Literal('image-build'),
+  state: SessionState,
+  createdAt: Time,
+  expiresAt: Time,
+  closedAt: Type.Optional(Time),
+  subject: Type.Optional(DigestSchema),
+  statement: Type.Optional(DigestSchema),
+  reason: Type.Optional(RefusalReply),
+  /** Digests of the evidence messages (JCS), opening first. */
+  evidence: Type.Array(DigestSchema),
+  /** Head of the record's digest chain. */
+  head: DigestSchema,
+  /** Present once closed: the result that travels in the image signature. */
+  ear: Type.Optional(Ear),
+});
+export type SessionRecord = Static<typeof SessionRecord>;
+
+const SessionParams = Exact({ session: Id });
+
+export const sessionCreate = route({
+  method: 'POST',
+  path: '/v1/sessions',
+  access: ['attester'],
+  summary: 'Begin an attestation session; it is open once its first evidence is appraised',
+  body: Exact({ purpose: Type.Literal('image-build') }),
+  reply: Exact({
+    session: Id,
+    nonce: Hex(32),
+    expiresAt: Time,
+    from: Exact({ ima: Type.Integer({ minimum: 0 }), instanceLog: Type.Integer({ minimum: 0 }) }),
+  }),
+});
+
+export const sessionOpen = route({
+  method: 'POST',
+  path: '/v1/sessions/:session/open',
+  access: ['attester'],
+  summary: 'The evidence before the build',
+  params: SessionParams,
+  body: Exact({ evidence: EvidenceMessage }),
+  reply: SessionRecord,
+});
+
+export const sessionClose = route({
+  method: 'POST',
+  path: '/v1/sessions/:session/close',
+  access: ['attester'],
+  summary: 'The evidence after the build, committed to one image; the session never changes again',
+  params: SessionParams,
+  body: Exact({
+    subject: DigestSchema,
+    statement: DigestSchema,
+    signingKey: Exact({ public: Base64(1024), certification: Attestation }),
+    evidence: EvidenceMessage,
+  }),
+  reply: SessionRecord,
+});
+
+export const sessionsList = route({
+  method: 'GET',
+  path: '/v1/sessions',
+  access: ['viewer'],
+  summary: 'Attestation sessions, newest first',
+  reply: Exact({ sessions: Type.Array(SessionRecord) }),
+});
+
+export const sessionShow = route({
+  method: 'GET',
+  path: '/v1/sessions/:session',
+  access: ['viewer', 'attester'],
+  summary: 'One attestation session',
+  params: SessionParams,
+  reply: SessionRecord,
+});
+
+/** What a relying party must hold to check results and log entries offline. */
+export const TrustBundle = Exact({
+  /** Server's name, the EAR's `iss`. */
+  issuer: Type.String(),
+  /** JWKS of the result-signing keys. */
+  jwks: Exact({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown()), { maxItems: 16 }) }),
+  log: Exact({
+    origin: Type.String(),
+    /** SPKI, DER. */
+    publicKey: Base64(256),
+    baseUrl: Type.String(),
+  }),
+});
+export type TrustBundle = Static<typeof TrustBundle>;
+
+export const trustShow = route({
+  method: 'GET',
+  path: '/v1/trust',
+  access: ['public'],
+  summary: 'The public keys of results and log. Fetch it once, over a channel you trust, and pin it',
+  reply: TrustBundle,
+});
+
+export const statusShow = route({
+  method: 'GET',
+  path: '/v1/status',
+  access: ['public'],
+  summary: 'Is the server up, and which version',
+  reply: Exact({
+    name: Type.Literal('kallio'),
+    version: Type.String(),
+    roles: Type.Array(Type.String()),
+    time: Time,
+  }),
+});
+
+/** Server-sent events to an attester: `event: attest` with an empty object asks for evidence now. */
+export const ATTESTER_STREAM = '/v1/stream';

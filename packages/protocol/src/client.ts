@@ -1,0 +1,175 @@
+import { decodeShape, KallioError, parseJson } from '@kallio/codec';
+import { Agent, type Dispatcher, request } from 'undici';
+import { ErrorReply, type ProtocolCode } from './common.ts';
+import type { CallInput, Reply, Route } from './route.ts';
+
+/** How to reach a server, and how to know it. */
+export interface ClientOptions {
+  /** `https://host:port`, or `unix:/path` for an agent's socket. */
+  readonly url: string;
+  /** PEM of the only authority believed for this server. Required for https. */
+  readonly ca?: string;
+  /** Client certificate and key of an attester, PEM. */
+  readonly identity?: { readonly certificate: string; readonly key: string };
+  /** Bearer token of a person or program. */
+  readonly token?: string;
+  /** Longest wait for an answer, in milliseconds. Default 30 s. */
+  readonly timeoutMs?: number;
+}
+
+/** Largest answer read, in bytes. */
+const MAX_REPLY = 64 * 1024 * 1024;
+
+/** Calls routes of one server. TLS 1.3 only; the server's certificate must chain to the pinned authority. */
+export class Client {
+  readonly #options: ClientOptions;
+  readonly #origin: string;
+  readonly #agent: Dispatcher;
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+    const unix = options.url.startsWith('unix:');
+    this.#origin = unix ? 'http://agent' : options.url.replace(/\/+$/, '');
+    if (!unix && !this.#origin.startsWith('https://')) {
+      throw new KallioError(
+        'SERVER_UNTRUSTED' satisfies ProtocolCode,
+        'A server is reached over https only.',
+        {
+          hint: 'Give its address as https://host:port.',
+        },
+      );
+    }
+    this.#agent = new Agent({
+      headersTimeout: options.timeoutMs ?? 30_000,
+      bodyTimeout: options.timeoutMs ?? 30_000,
+      connect: unix
+        ? { socketPath: options.url.slice('unix:'.length) }
+        : {
+            minVersion: 'TLSv1.3',
+            ...(options.ca === undefined ? {} : { ca: options.ca }),
+            ...(options.identity === undefined
+              ? {}
+              : { cert: options.identity.certificate, key: options.identity.key }),
+          },
+    });
+  }
+
+  /** One exchange. A refusal by the server is thrown as {@link KallioError} with the server's own code. */
+  async call<R extends Route>(route: R, input: CallInput<R>): Promise<Reply<R>> {
+    const parts = input as {
+      params?: Record<string, unknown>;
+      query?: Record<string, unknown>;
+      body?: unknown;
+    };
+    const query = new URLSearchParams();
+    for (const [key, value] of Object.entries(parts.query ?? {})) query.set(key, String(value));
+    const suffix = query.size === 0 ? '' : `?${query}`;
+    const bytes = await this.raw(route.method, fillPath(route.path, parts.params ?? {}) + suffix, parts.body);
+    const json = bytes.length === 0 ? {} : parseJson(bytes, { maxBytes: MAX_REPLY, maxDepth: 64 });
+    return decodeShape<R['reply']>(
+      route.reply,
+      json,
+      'REPLY_INVALID',
+      `The answer to ${route.method} ${route.path}`,
+    );
+  }
+
+  /** One exchange with a body of any type; the answer's bytes. */
+  async raw(
+    method: Route['method'],
+    path: string,
+    body?: unknown,
+    contentType?: string,
+  ): Promise<Uint8Array> {
+    const response = await this.#send(method, path, body, contentType);
+    const bytes = await readAll(response.body);
+    if (response.statusCode >= 200 && response.statusCode < 300) return bytes;
+    throw refusalOf(response.statusCode, bytes);
+  }
+
+  /** Opens a stream of server-sent events. Ends when the server or `signal` ends it. */
+  async stream(path: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+    const response = await this.#send('GET', path, undefined, undefined, signal);
+    if (response.statusCode === 200) return response.body;
+    throw refusalOf(response.statusCode, await readAll(response.body));
+  }
+
+  /** Closes the connections. */
+  async close(): Promise<void> {
+    await this.#agent.close();
+  }
+
+  async #send(
+    method: Route['method'],
+    path: string,
+    body: unknown,
+    contentType?: string,
+    signal?: AbortSignal,
+  ) {
+    const isBytes = body instanceof Uint8Array;
+    const headers: Record<string, string> = {
+      accept: signal === undefined ? 'application/json' : 'text/event-stream',
+    };
+    if (body !== undefined) headers['content-type'] = contentType ?? 'application/json';
+    if (this.#options.token !== undefined) headers.authorization = `Bearer ${this.#options.token}`;
+    try {
+      return await request(this.#origin + path, {
+        method,
+        headers,
+        dispatcher: this.#agent,
+        body: body === undefined ? null : isBytes ? body : JSON.stringify(body),
+        ...(signal === undefined ? {} : { signal, bodyTimeout: 0 }),
+      });
+    } catch (cause) {
+      throw unreachable(this.#options.url, cause);
+    }
+  }
+}
+
+async function readAll(body: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of body) {
+    length += chunk.length;
+    if (length > MAX_REPLY) {
+      throw new KallioError(
+        'REPLY_INVALID' satisfies ProtocolCode,
+        `The answer is longer than ${MAX_REPLY} bytes.`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+/** A route's path with its parameters filled in, each percent-encoded. */
+export function fillPath(path: string, params: Record<string, unknown>): string {
+  return path.replace(/:([A-Za-z]+)/g, (_, name: string) => encodeURIComponent(String(params[name])));
+}
+
+function refusalOf(status: number, bytes: Uint8Array): KallioError {
+  try {
+    const { error } = decodeShape(ErrorReply, parseJson(bytes, { maxBytes: 64 * 1024 }));
+    return new KallioError(error.code, error.message, error);
+  } catch (cause) {
+    return new KallioError('REPLY_INVALID', `The server answered ${status} without saying why.`, { cause });
+  }
+}
+
+function unreachable(url: string, cause: unknown): KallioError {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  const untrusted = /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME|ERR_TLS|ERR_SSL/.test(code);
+  return untrusted
+    ? new KallioError(
+        'SERVER_UNTRUSTED',
+        `The server at ${url} did not prove to be the one that was pinned (${code}).`,
+        {
+          hint: 'Compare the pinned authority (--server-ca) with the server’s own ca.pem.',
+          cause,
+        },
+      )
+    : new KallioError('SERVER_UNREACHABLE', `No answer from ${url}${code === '' ? '' : ` (${code})`}.`, {
+        hint: 'Is it running, and is the address right?',
+        cause,
+      });
+}

@@ -1,0 +1,155 @@
+import { decodeShape, KallioError, parseJson, refusal } from '@kallio/codec';
+import Fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifyServerOptions,
+} from 'fastify';
+import type { TSchema } from 'typebox';
+import { Value } from 'typebox/value';
+import type { ErrorReply, ProtocolCode } from './common.ts';
+import type { Role } from './enrolment.ts';
+import type { Access, CallInput, Reply, Route } from './route.ts';
+
+/** Who sent a request, as its transport proves it. */
+export type Principal =
+  | { readonly kind: 'anonymous' }
+  | { readonly kind: 'attester'; readonly attester: string }
+  | { readonly kind: 'token'; readonly name: string; readonly role: Role };
+
+/** Finds out who sent a request; throws `UNAUTHENTICATED` when a credential is offered and does not hold. */
+export type Authenticate = (request: FastifyRequest) => Principal | Promise<Principal>;
+
+/** What a handler gets beside the request's validated parts. */
+export interface CallContext {
+  readonly principal: Principal;
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+}
+
+/** Handles one route: validated input in, reply out. */
+export type Handler<R extends Route> = (
+  input: CallInput<R>,
+  context: CallContext,
+) => Reply<R> | Promise<Reply<R>>;
+
+/** HTTP status for codes that mean the same on every route; any other refusal of a well-formed request is 422. */
+const STATUS = new Map<string, number>([
+  ['REQUEST_INVALID', 400],
+  ['REQUEST_TOO_LARGE', 413],
+  ['NOT_FOUND', 404],
+  ['UNAUTHENTICATED', 401],
+  ['FORBIDDEN', 403],
+  ['CONFLICT', 409],
+  ['RATE_LIMITED', 429],
+  ['INTERNAL', 500],
+]);
+
+const RANK: Readonly<Record<Role, number>> = { viewer: 0, operator: 1, admin: 2 };
+
+/**
+ * A fastify instance that speaks Kallio's conventions: strict JSON (no duplicate keys), no coercion, unknown fields
+ * refused, every failure as {@link ErrorReply} with a code, never a stack.
+ */
+export function createApp(options: FastifyServerOptions & { readonly https?: object } = {}): FastifyInstance {
+  const app = Fastify({ bodyLimit: 4 * 1024 * 1024, ...options }) as unknown as FastifyInstance;
+  app.setValidatorCompiler<TSchema>(({ schema, httpPart }) => (value: unknown) => {
+    try {
+      // Paths and queries are text: "7" may stand for 7 there. A body says what it means.
+      const given = httpPart === 'body' ? value : Value.Convert(schema, value);
+      return { value: decodeShape(schema, given, 'REQUEST_INVALID', 'This request') };
+    } catch (error) {
+      return { error: error instanceof Error ? error : new Error(String(error)) };
+    }
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    try {
+      const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+      done(null, bytes.length === 0 ? undefined : parseJson(bytes, { maxBytes: bytes.length, maxDepth: 64 }));
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)));
+    }
+  });
+  app.setNotFoundHandler((request, reply) =>
+    reply
+      .code(404)
+      .send(errorReply('NOT_FOUND', `There is nothing at ${request.method} ${request.url.slice(0, 256)}.`)),
+  );
+  app.setErrorHandler((error, request, reply) => {
+    const { status, body } = describe(error);
+    if (status >= 500) request.log.error({ err: error }, 'request failed');
+    return reply.code(status).send(body);
+  });
+  return app;
+}
+
+/** Mounts a route: validates by its schemas, checks access, hands the parts to `handler`. */
+export function serve<R extends Route>(
+  app: FastifyInstance,
+  declared: R,
+  authenticate: Authenticate,
+  handler: Handler<R>,
+  options: { readonly bodyLimit?: number; readonly status?: number } = {},
+): void {
+  app.route({
+    method: declared.method,
+    url: declared.path,
+    schema: {
+      summary: declared.summary,
+      ...(declared.params === undefined ? {} : { params: declared.params }),
+      ...(declared.query === undefined ? {} : { querystring: declared.query }),
+      ...(declared.body === undefined ? {} : { body: declared.body }),
+    },
+    ...(options.bodyLimit === undefined ? {} : { bodyLimit: options.bodyLimit }),
+    handler: async (request, reply) => {
+      const principal = await authenticate(request);
+      requireAccess(principal, declared.access);
+      const input = { params: request.params, query: request.query, body: request.body } as CallInput<R>;
+      const answer = await handler(input, { principal, request, reply });
+      return reply.code(options.status ?? 200).send(answer);
+    },
+  });
+}
+
+/** Throws unless the principal may do what a route with this access does. */
+export function requireAccess(principal: Principal, access: readonly Access[]): void {
+  if (access.includes('public')) return;
+  if (principal.kind === 'attester' && access.includes('attester')) return;
+  if (principal.kind === 'token') {
+    const rank = RANK[principal.role];
+    if (access.some((a) => a !== 'attester' && a !== 'public' && RANK[a] <= rank)) return;
+  }
+  throw principal.kind === 'anonymous'
+    ? new KallioError('UNAUTHENTICATED' satisfies ProtocolCode, 'This needs a credential.', {
+        hint: access.includes('attester')
+          ? 'Attesters present the client certificate that enrolment gives them.'
+          : 'Give a bearer token: --token-file FILE, or the environment variable KALLIO_TOKEN_FILE.',
+      })
+    : new KallioError('FORBIDDEN' satisfies ProtocolCode, 'This credential does not allow that.');
+}
+
+/** The caller, where only an attester can be one. */
+export function attesterOf(context: CallContext): string {
+  if (context.principal.kind === 'attester') return context.principal.attester;
+  throw new KallioError('FORBIDDEN' satisfies ProtocolCode, 'Only an attester may do this, for itself.');
+}
+
+function errorReply(code: string, message: string): ErrorReply {
+  return { error: refusal(code, message) };
+}
+
+function describe(error: unknown): { status: number; body: ErrorReply } {
+  if (error instanceof KallioError) {
+    const status = STATUS.get(error.code) ?? (/^(JSON|CODEC|SHAPE)_/.test(error.code) ? 400 : 422);
+    return { status, body: { error: error.toJSON() } };
+  }
+  const known = error as { code?: unknown; statusCode?: unknown; message?: unknown };
+  if (known.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
+    return { status: 413, body: errorReply('REQUEST_TOO_LARGE', 'This request’s body is too large.') };
+  }
+  if (typeof known.statusCode === 'number' && known.statusCode >= 400 && known.statusCode < 500) {
+    return { status: known.statusCode, body: errorReply('REQUEST_INVALID', String(known.message)) };
+  }
+  return { status: 500, body: errorReply('INTERNAL', 'The server failed at this; its log says why.') };
+}
