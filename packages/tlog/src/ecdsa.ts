@@ -1,0 +1,42 @@
+import { type KeyObject, verify } from 'node:crypto';
+import { tlogError } from './error.ts';
+
+/** Order of P-256's base point (SEC 2 section 2.4.2). */
+const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+
+/** Throws `LOG_KEY_UNSUITABLE` unless the key is a public or private key on P-256. */
+export function requireP256(key: KeyObject): void {
+  const { namedCurve } = key.asymmetricKeyDetails ?? {};
+  if (key.asymmetricKeyType !== 'ec' || namedCurve !== 'prime256v1') {
+    throw tlogError('LOG_KEY_UNSUITABLE', 'This key is not an ECDSA key on P-256.');
+  }
+}
+
+/**
+ * ECDSA P-256 SHA-256, signature in DER. False when it does not hold; `LOG_SIGNATURE_ENCODING` when it is not the
+ * one DER form of two integers in 1 … n-1: other spellings of a signature would let a copy pass as another one.
+ */
+export function verifyP256(key: KeyObject, message: Uint8Array, der: Uint8Array): boolean {
+  requireP256(key);
+  requireDer(der);
+  return verify('sha256', message, key, der);
+}
+
+function requireDer(der: Uint8Array): void {
+  const fail = () => tlogError('LOG_SIGNATURE_ENCODING', 'This is not a P-256 signature in DER.');
+  // Two integers of at most 33 bytes: every length is one byte (X.690 section 8.1.3.4).
+  if (der.length < 8 || der.length > 72 || der[0] !== 0x30 || der[1] !== der.length - 2) throw fail();
+  let at = 2;
+  for (let i = 0; i < 2; i++) {
+    const length = der[at + 1] ?? 0;
+    const bytes = der.subarray(at + 2, at + 2 + length);
+    const [first = 0x80, second = 0x80] = bytes;
+    // Not negative, no needless leading zero (X.690 section 8.3.2).
+    const minimal = first < 0x80 && !(first === 0 && second < 0x80 && length > 1);
+    if (der[at] !== 0x02 || length < 1 || bytes.length !== length || !minimal) throw fail();
+    const value = BigInt(`0x${Buffer.from(bytes).toString('hex')}`);
+    if (value < 1n || value >= ORDER) throw fail();
+    at += 2 + length;
+  }
+  if (at !== der.length) throw fail();
+}

@@ -1,0 +1,111 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { canonicalBytes, equalBytes, fromBase64, fromHex, sha256, toHex } from '@kallio/codec';
+import { verifySigstoreCheckpoint } from './checkpoint.ts';
+import { requireP256, verifyP256 } from './ecdsa.ts';
+import { tlogError } from './error.ts';
+import { leafHash } from './hash.ts';
+import { verifyInclusion } from './proof.ts';
+
+/** Where a leaf stands in the tree, and the signed head that says so. */
+export interface InclusionProof {
+  logIndex: number;
+  treeSize: number;
+  /** Hexadecimal. */
+  rootHash: string;
+  /** Hexadecimal, from the leaf's sibling up. */
+  hashes: string[];
+  /** Signed note, in the rendering for Sigstore clients. */
+  checkpoint: string;
+}
+
+/** An entry with everything an offline verifier needs. */
+export interface LogEntry {
+  logIndex: number;
+  /** Seconds since 1970, UTC. */
+  integratedTime: number;
+  /** SHA-256 of the log's SPKI, hexadecimal. */
+  logId: string;
+  /** The leaf, base64. */
+  body: string;
+  /** ECDSA P-256 SHA-256 by the log's key over {@link setPayload}; DER, base64. */
+  signedEntryTimestamp: string;
+  inclusionProof: InclusionProof;
+}
+
+/** A log that is trusted: its key, and its origin where known. */
+export interface TrustedLog {
+  readonly publicKey: KeyObject;
+  /** The same key as SPKI, DER. */
+  readonly spki: Uint8Array;
+  readonly origin?: string;
+}
+
+/** A log to trust, by its key (SPKI, DER) and its origin. `LOG_KEY_UNSUITABLE` unless the key is on P-256. */
+export function trustedLog(spki: Uint8Array, origin?: string): TrustedLog {
+  const publicKey = publicKeyOf(spki);
+  requireP256(publicKey);
+  return { publicKey, spki, ...(origin === undefined ? {} : { origin }) };
+}
+
+function publicKeyOf(spki: Uint8Array): KeyObject {
+  try {
+    return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+  } catch (cause) {
+    throw tlogError('LOG_KEY_UNSUITABLE', 'This is no public key.', { cause });
+  }
+}
+
+/** SHA-256 of a log's SPKI, hexadecimal. */
+export function logIdOf(spki: Uint8Array): string {
+  return toHex(sha256(spki));
+}
+
+/** The bytes under a signed entry timestamp, as Rekor v1 makes them. */
+export function setPayload(
+  entry: Pick<LogEntry, 'body' | 'integratedTime' | 'logId' | 'logIndex'>,
+): Uint8Array {
+  const { body, integratedTime, logId, logIndex } = entry;
+  return canonicalBytes({ body, integratedTime, logID: logId, logIndex });
+}
+
+/**
+ * Verifies that an entry stands in a trusted log: signed entry timestamp, inclusion proof, signed head, and that all
+ * three speak of the same thing. Throws the first refusal. What the entry *says* is the caller's to check.
+ */
+export function verifyLogEntry(entry: LogEntry, log: TrustedLog): void {
+  verifySet(entry, log);
+  verifyEntryInclusion(entry, log);
+}
+
+/** The log's promise with its time: stops a back-dated entry, and an entry of another log. */
+export function verifySet(entry: LogEntry, log: TrustedLog): void {
+  if (entry.logId !== logIdOf(log.spki)) {
+    throw tlogError('LOG_KEY_UNKNOWN', 'This entry is of a log that is not trusted here.');
+  }
+  const signature = fromBase64(entry.signedEntryTimestamp);
+  if (!verifyP256(log.publicKey, setPayload(entry), signature)) {
+    throw tlogError('LOG_SET_INVALID', 'The signed entry timestamp does not hold.');
+  }
+}
+
+/** The leaf under a head that the log signed: stops an entry that only its submitter ever saw. */
+export function verifyEntryInclusion(entry: LogEntry, log: TrustedLog): void {
+  const proof = entry.inclusionProof;
+  // A proof for another place would let one entry vouch for another.
+  if (proof.logIndex !== entry.logIndex) {
+    throw tlogError('LOG_INDEX_MISMATCH', 'Entry and inclusion proof name different places in the log.');
+  }
+  const root = fromHex(proof.rootHash, 32);
+  const head = verifySigstoreCheckpoint(proof.checkpoint, log.publicKey, log.spki, log.origin);
+  // The proof must lead to the head that is signed, not to a tree its bearer made up.
+  if (head.size !== proof.treeSize || !equalBytes(head.root, root)) {
+    throw tlogError('LOG_HEAD_MISMATCH', 'The inclusion proof leads to another head than the signed one.');
+  }
+  verifyInclusion({
+    index: proof.logIndex,
+    size: proof.treeSize,
+    leafHash: leafHash(fromBase64(entry.body)),
+    hashes: proof.hashes.map((hash) => fromHex(hash, 32)),
+    root,
+  });
+}
