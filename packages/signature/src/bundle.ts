@@ -1,0 +1,191 @@
+import {
+  Base64,
+  canonicalBytes,
+  decodeShape,
+  Exact,
+  fromBase64,
+  fromHex,
+  parseJson,
+  toBase64,
+  toHex,
+} from '@kallio/codec';
+import type { Envelope, LogEntry } from '@kallio/tlog';
+import { Type } from 'typebox';
+import { PAYLOAD_TYPE } from './dsse.ts';
+import { signatureError } from './error.ts';
+import { keyHint } from './key.ts';
+
+/** Media type of a Sigstore bundle v0.3: of the document, of the referrer's layer, and its artifact type. */
+export const BUNDLE_MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
+
+/** Largest bundle read, in bytes. Larger ones are refused before a byte of them is parsed. */
+export const MAX_BUNDLE = 2 * 1024 * 1024;
+
+/** A 64-bit integer as protobuf's JSON writes it; only those a double holds exactly. */
+const Int64 = Type.String({ pattern: '^(?:0|[1-9]\\d{0,15})$' });
+const Bytes32 = Type.String({ pattern: '^[A-Za-z0-9+/]{43}=$' });
+
+const Bundle = Exact({
+  mediaType: Type.Literal(BUNDLE_MEDIA_TYPE),
+  verificationMaterial: Exact({
+    publicKey: Exact({ hint: Type.String({ maxLength: 128 }) }),
+    tlogEntries: Type.Tuple([
+      Exact({
+        logIndex: Int64,
+        logId: Exact({ keyId: Bytes32 }),
+        kindVersion: Exact({ kind: Type.Literal('dsse'), version: Type.Literal('0.0.1') }),
+        integratedTime: Int64,
+        inclusionPromise: Exact({ signedEntryTimestamp: Base64(256) }),
+        inclusionProof: Exact({
+          logIndex: Int64,
+          rootHash: Bytes32,
+          treeSize: Int64,
+          hashes: Type.Array(Bytes32, { maxItems: 64 }),
+          checkpoint: Exact({ envelope: Type.String({ maxLength: 4096 }) }),
+        }),
+        canonicalizedBody: Base64(65_535),
+      }),
+    ]),
+  }),
+  dsseEnvelope: Exact({
+    payload: Base64(1024 * 1024),
+    payloadType: Type.Literal(PAYLOAD_TYPE),
+    signatures: Type.Tuple([
+      Exact({ sig: Base64(256), keyid: Type.Optional(Type.String({ maxLength: 128 })) }),
+    ]),
+  }),
+});
+
+/** A bundle that has its shape; nothing in it is believed yet. */
+export interface ParsedBundle {
+  readonly hint: string;
+  readonly envelope: Envelope;
+  readonly payload: Uint8Array;
+  readonly entry: LogEntry;
+}
+
+/** A Sigstore bundle v0.3, as today's clients take it, as canonical JSON. */
+export function makeBundle(envelope: Envelope, spki: Uint8Array, entry: LogEntry): Uint8Array {
+  const proof = entry.inclusionProof;
+  return canonicalBytes({
+    mediaType: BUNDLE_MEDIA_TYPE,
+    verificationMaterial: {
+      publicKey: { hint: keyHint(spki) },
+      tlogEntries: [
+        {
+          logIndex: String(entry.logIndex),
+          logId: { keyId: toBase64(fromHex(entry.logId, 32)) },
+          kindVersion: { kind: 'dsse', version: '0.0.1' },
+          integratedTime: String(entry.integratedTime),
+          inclusionPromise: { signedEntryTimestamp: entry.signedEntryTimestamp },
+          inclusionProof: {
+            logIndex: String(proof.logIndex),
+            rootHash: toBase64(fromHex(proof.rootHash, 32)),
+            treeSize: String(proof.treeSize),
+            hashes: proof.hashes.map((hash) => toBase64(fromHex(hash, 32))),
+            checkpoint: { envelope: proof.checkpoint },
+          },
+          canonicalizedBody: entry.body,
+        },
+      ],
+    },
+    dsseEnvelope: envelope,
+  });
+}
+
+/**
+ * Reads a bundle, strictly: one media type, one signature, one log entry of one kind, no field that nobody reads, no
+ * key twice, canonical base64. What others let pass (a v0.2 or v0.4 document, a second signature, a second entry that
+ * is never checked) is refused with a code of its own.
+ */
+export function parseBundle(bytes: Uint8Array): ParsedBundle {
+  if (bytes.length > MAX_BUNDLE) {
+    throw signatureError(
+      'BUNDLE_TOO_LARGE',
+      `A bundle has at most ${MAX_BUNDLE} bytes, this one ${bytes.length}.`,
+    );
+  }
+  const document = parseJson(bytes, { maxBytes: MAX_BUNDLE, maxDepth: 8 });
+  requireKnownKind(document);
+  const bundle = decodeShape(Bundle, document, 'BUNDLE_SHAPE', 'The bundle');
+  const [entry] = bundle.verificationMaterial.tlogEntries;
+  const [signature] = bundle.dsseEnvelope.signatures;
+  const proof = entry.inclusionProof;
+  return {
+    hint: bundle.verificationMaterial.publicKey.hint,
+    envelope: { ...bundle.dsseEnvelope, signatures: [signature] },
+    payload: fromBase64(bundle.dsseEnvelope.payload),
+    entry: {
+      logIndex: integer(entry.logIndex, 'logIndex'),
+      integratedTime: integer(entry.integratedTime, 'integratedTime'),
+      logId: toHex(fromBase64(entry.logId.keyId)),
+      body: entry.canonicalizedBody,
+      signedEntryTimestamp: entry.inclusionPromise.signedEntryTimestamp,
+      inclusionProof: {
+        logIndex: integer(proof.logIndex, 'inclusionProof/logIndex'),
+        treeSize: integer(proof.treeSize, 'inclusionProof/treeSize'),
+        rootHash: toHex(fromBase64(proof.rootHash)),
+        hashes: proof.hashes.map((hash) => toHex(fromBase64(hash))),
+        checkpoint: proof.checkpoint.envelope,
+      },
+    },
+  };
+}
+
+/** What a bundle of another kind differs in has its own code: "not this shape" would not say what came. */
+const Kind = Type.Object({
+  mediaType: Type.Optional(Type.Unknown()),
+  verificationMaterial: Type.Optional(
+    Type.Object({ tlogEntries: Type.Optional(Type.Array(Type.Unknown())) }),
+  ),
+  dsseEnvelope: Type.Optional(
+    Type.Object({
+      payloadType: Type.Optional(Type.Unknown()),
+      signatures: Type.Optional(Type.Array(Type.Unknown())),
+    }),
+  ),
+});
+
+const EntryKind = Type.Object({
+  kindVersion: Type.Object({ kind: Type.Literal('dsse'), version: Type.Literal('0.0.1') }),
+});
+
+function requireKnownKind(document: unknown): void {
+  const { mediaType, verificationMaterial, dsseEnvelope } = decodeShape(
+    Kind,
+    document,
+    'BUNDLE_SHAPE',
+    'The bundle',
+  );
+  if (mediaType !== BUNDLE_MEDIA_TYPE) {
+    throw signatureError('BUNDLE_MEDIA_TYPE', 'Only Sigstore bundles v0.3 are read.', {
+      pointer: '/mediaType',
+    });
+  }
+  if (dsseEnvelope?.payloadType !== PAYLOAD_TYPE) {
+    throw signatureError('BUNDLE_PAYLOAD_TYPE', 'What is signed in this bundle is no in-toto statement.', {
+      pointer: '/dsseEnvelope/payloadType',
+    });
+  }
+  if (dsseEnvelope.signatures?.length !== 1) {
+    throw signatureError('BUNDLE_SIGNATURE_COUNT', 'A bundle must hold exactly one signature.', {
+      pointer: '/dsseEnvelope/signatures',
+    });
+  }
+  const entries = verificationMaterial?.tlogEntries ?? [];
+  if (entries.length !== 1) {
+    throw signatureError('BUNDLE_LOG_ENTRY_COUNT', 'A bundle must hold exactly one log entry.', {
+      pointer: '/verificationMaterial/tlogEntries',
+      hint: entries.length === 0 ? 'The signature was never logged.' : undefined,
+    });
+  }
+  decodeShape(EntryKind, entries[0], 'BUNDLE_LOG_ENTRY_KIND', 'The log entry');
+}
+
+function integer(text: string, field: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value)) return value;
+  throw signatureError('BUNDLE_SHAPE', 'This number is too large.', {
+    pointer: `/verificationMaterial/tlogEntries/0/${field}`,
+  });
+}

@@ -1,0 +1,56 @@
+import { concat, fromBase64, KallioError, sha256, toBase64, utf8 } from '@kallio/codec';
+import { type Envelope, verifyP256 } from '@kallio/tlog';
+import { signatureError } from './error.ts';
+import type { SigningKey } from './key.ts';
+
+/** The only type of payload that is signed here. */
+export const PAYLOAD_TYPE = 'application/vnd.in-toto+json';
+
+/**
+ * The bytes under a DSSE signature (DSSE protocol, "PAE"): type and payload with their lengths, so that no payload of
+ * one type can be read as a payload of another.
+ */
+export function pae(payloadType: string, payload: Uint8Array): Uint8Array {
+  const type = utf8(payloadType);
+  return concat(utf8(`DSSEv1 ${type.length} `), type, utf8(` ${payload.length} `), payload);
+}
+
+/** SHA-256 of the {@link pae}: what the signing key in the TPM signs. */
+export function paeDigest(payloadType: string, payload: Uint8Array): Uint8Array {
+  return sha256(pae(payloadType, payload));
+}
+
+/** An envelope around a payload and its one signature (ECDSA P-256, DER). */
+export function makeEnvelope(payload: Uint8Array, signature: Uint8Array): Envelope {
+  return {
+    payloadType: PAYLOAD_TYPE,
+    payload: toBase64(payload),
+    signatures: [{ sig: toBase64(signature) }],
+  };
+}
+
+/** Verifies an envelope's one signature: `SIGNATURE_ENCODING`, `SIGNATURE_INVALID`. */
+export function verifyEnvelope(envelope: Envelope, { key }: SigningKey): void {
+  const message = pae(envelope.payloadType, fromBase64(envelope.payload));
+  const [only, second] = envelope.signatures;
+  if (only === undefined || second !== undefined) {
+    throw signatureError('BUNDLE_SIGNATURE_COUNT', 'An envelope has exactly one signature here.');
+  }
+  if (!holds(key, message, fromBase64(only.sig))) {
+    throw signatureError('SIGNATURE_INVALID', 'The signature does not hold for this statement.', {
+      pointer: '/dsseEnvelope/signatures/0/sig',
+    });
+  }
+}
+
+function holds(key: SigningKey['key'], message: Uint8Array, der: Uint8Array): boolean {
+  try {
+    return verifyP256(key, message, der);
+  } catch (error) {
+    if (!(error instanceof KallioError) || error.code !== 'LOG_SIGNATURE_ENCODING') throw error;
+    throw signatureError('SIGNATURE_ENCODING', 'The signature is not two integers of P-256 in DER.', {
+      pointer: '/dsseEnvelope/signatures/0/sig',
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,50 @@
+import { KallioError, type RefusalDetail } from '@kallio/codec';
+
+/** Codes of this package. Steps may also refuse with codes of the packages below (`LOG_…`, `EAR_…`, `JSON_…`). */
+export type SignatureCode =
+  // The image has no signature at all; it has too many candidates to look at.
+  | 'IMAGE_UNSIGNED'
+  | 'IMAGE_TOO_MANY_SIGNATURES'
+  // The bundle as a document.
+  | 'BUNDLE_TOO_LARGE'
+  | 'BUNDLE_MEDIA_TYPE'
+  | 'BUNDLE_SHAPE'
+  | 'BUNDLE_PAYLOAD_TYPE'
+  | 'BUNDLE_SIGNATURE_COUNT'
+  | 'BUNDLE_LOG_ENTRY_COUNT'
+  | 'BUNDLE_LOG_ENTRY_KIND'
+  // The signed statement.
+  | 'STATEMENT_TYPE'
+  | 'STATEMENT_PREDICATE_TYPE'
+  | 'STATEMENT_SUBJECT_COUNT'
+  | 'STATEMENT_SUBJECT_DIGEST'
+  | 'STATEMENT_SHAPE'
+  | 'STATEMENT_NOT_CANONICAL'
+  // What the steps find.
+  | 'SIGNATURE_SUBJECT_MISMATCH'
+  | 'SIGNATURE_KEY_UNSUITABLE'
+  | 'SIGNATURE_KEY_HINT'
+  | 'SIGNATURE_ENCODING'
+  | 'SIGNATURE_INVALID'
+  | 'SIGNATURE_LOG_LEAF'
+  | 'SIGNATURE_IMAGE_CONFIG'
+  | 'SIGNATURE_PLATFORM'
+  | 'SIGNATURE_RESULT_KIND'
+  | 'SIGNATURE_RESULT_SUBJECT'
+  | 'SIGNATURE_RESULT_STATEMENT'
+  | 'SIGNATURE_RESULT_KEY'
+  | 'SIGNATURE_RESULT_MISMATCH'
+  // What the policy says.
+  | 'IMAGE_POLICY_INVALID'
+  | 'POLICY_BUILDER'
+  | 'POLICY_TIER'
+  | 'POLICY_AGE';
+
+/** A refusal of this package. */
+export function signatureError(
+  code: SignatureCode,
+  message: string,
+  detail: RefusalDetail = {},
+): KallioError<SignatureCode> {
+  return new KallioError(code, message, detail);
+}

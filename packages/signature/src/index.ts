@@ -1,0 +1,21 @@
+export { BUNDLE_MEDIA_TYPE, MAX_BUNDLE, makeBundle, type ParsedBundle, parseBundle } from './bundle.ts';
+export { makeEnvelope, PAYLOAD_TYPE, pae, paeDigest, verifyEnvelope } from './dsse.ts';
+export type { SignatureCode } from './error.ts';
+export { keyDigest, keyHint, type SigningKey, signingKeyOf, signingKeyOfPem } from './key.ts';
+export { ImagePolicy, parseImagePolicy } from './policy.ts';
+export {
+  BuildEnvironment,
+  buildStatement,
+  type Claims,
+  type ParsedStatement,
+  PREDICATE_TYPE,
+  parseStatement,
+  parseStatementHead,
+  STATEMENT_TYPE,
+  type StatementHead,
+  statementDigest,
+  Tier,
+} from './statement.ts';
+export { type LogForOthers, makeTrustedRoot } from './trusted-root.ts';
+export type { AcceptedImage, ImageVerdict, RefusedImage, Step, StepName } from './verdict.ts';
+export { type SignatureInput, verifyImageSignature } from './verify.ts';

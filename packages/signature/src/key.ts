@@ -1,0 +1,68 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { concat, digestOf, equalBytes, fromBase64, sha256, toBase64, utf8, Writer } from '@kallio/codec';
+import { pemOf } from '@kallio/tlog';
+import { signatureError } from './error.ts';
+
+/** SPKI of a P-256 key up to the point: AlgorithmIdentifier {ecPublicKey, prime256v1} (RFC 5480 section 2). */
+const P256_HEADER = fromBase64('MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA=');
+const POINT_BYTES = 65;
+const CURVE = utf8('nistp256');
+const ALGORITHM = utf8('ecdsa-sha2-nistp256');
+
+/** A signing key: ready to verify with, and as the bytes its digest is over. */
+export interface SigningKey {
+  readonly key: KeyObject;
+  /** SPKI, DER. */
+  readonly spki: Uint8Array;
+}
+
+/**
+ * The key of an SPKI. Only P-256 with an uncompressed point has a place here: one key has one encoding, so its
+ * digest names it. Anything else is `SIGNATURE_KEY_UNSUITABLE`.
+ */
+export function signingKeyOf(spki: Uint8Array): SigningKey {
+  pointOf(spki);
+  try {
+    return { key: createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }), spki };
+  } catch (cause) {
+    throw unsuitable(cause);
+  }
+}
+
+/** The key of a PEM text, which must be exactly as {@link pemOf} writes it. */
+export function signingKeyOfPem(pem: string): SigningKey {
+  const match = /^-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=\n]{1,256})\n-----END PUBLIC KEY-----\n$/.exec(
+    pem,
+  );
+  const spki = fromBase64((match?.[1] ?? '').replaceAll('\n', ''));
+  if (match === null || pemOf(spki) !== pem) throw unsuitable();
+  return signingKeyOf(spki);
+}
+
+/**
+ * What a bundle calls its key: `SHA256:` and the unpadded base64 of the SHA-256 of the key in SSH wire form (RFC 5656
+ * section 3.1), as `ssh-keygen -l` prints it. Go's Sigstore verifiers know no other.
+ */
+export function keyHint(spki: Uint8Array): string {
+  const wire = new Writer();
+  for (const field of [ALGORITHM, CURVE, pointOf(spki)]) wire.u32(field.length).bytes(field);
+  return `SHA256:${toBase64(sha256(wire.finish())).replace(/=+$/, '')}`;
+}
+
+/** SHA-256 of the SPKI: how an attestation result names the key. */
+export function keyDigest(spki: Uint8Array) {
+  return digestOf(spki);
+}
+
+function pointOf(spki: Uint8Array): Uint8Array {
+  const header = spki.subarray(0, spki.length - POINT_BYTES);
+  const point = spki.subarray(-POINT_BYTES);
+  if (!equalBytes(concat(header), P256_HEADER) || point[0] !== 4) throw unsuitable();
+  return point;
+}
+
+function unsuitable(cause?: unknown) {
+  return signatureError('SIGNATURE_KEY_UNSUITABLE', 'The signing key is not an ECDSA key on P-256.', {
+    cause,
+  });
+}

@@ -1,0 +1,28 @@
+import { canonicalBytes, fromHex, toBase64 } from '@kallio/codec';
+import { logIdOf } from '@kallio/tlog';
+
+/** A log as other people's clients are told of it. */
+export interface LogForOthers {
+  /** SPKI, DER. */
+  readonly publicKey: Uint8Array;
+  /** Must hold the host of the log's origin: clients match the two. */
+  readonly baseUrl: string;
+  readonly validFrom: Date;
+}
+
+/** A Sigstore trusted root that trusts these logs and nothing else: for `cosign --trusted-root` and its like. */
+export function makeTrustedRoot(logs: readonly LogForOthers[]): Uint8Array {
+  return canonicalBytes({
+    mediaType: 'application/vnd.dev.sigstore.trustedroot+json;version=0.1',
+    tlogs: logs.map(({ publicKey, baseUrl, validFrom }) => ({
+      baseUrl,
+      hashAlgorithm: 'SHA2_256',
+      publicKey: {
+        rawBytes: toBase64(publicKey),
+        keyDetails: 'PKIX_ECDSA_P256_SHA_256',
+        validFor: { start: validFrom.toISOString() },
+      },
+      logId: { keyId: toBase64(fromHex(logIdOf(publicKey))) },
+    })),
+  });
+}

@@ -1,0 +1,77 @@
+import { type Digest, KallioError, type Refusal } from '@kallio/codec';
+import type { Claims, Tier } from './statement.ts';
+
+/** The steps of a verification, in their order. */
+export type StepName =
+  | 'bundle'
+  | 'subject'
+  | 'key'
+  | 'signature'
+  | 'log-leaf'
+  | 'log-proof'
+  | 'statement'
+  | 'image-config'
+  | 'result'
+  | 'session'
+  | 'policy';
+
+/** One step: what was found, or why it was refused. */
+export interface Step {
+  readonly step: StepName;
+  readonly ok: boolean;
+  /** A sentence for a person. */
+  readonly detail: string;
+}
+
+/** An image whose signature holds in every step. */
+export interface AcceptedImage {
+  readonly ok: true;
+  readonly steps: readonly Step[];
+  readonly refusal?: undefined;
+  readonly claims: Claims;
+  readonly session: string;
+  /** The attester that built it. */
+  readonly builder: string;
+  /** Of the build environment, as the attestation server judged it. */
+  readonly tier: Tier;
+  readonly fileManifestDigest: Digest;
+  /** SHA-256 of the signing key's SPKI. */
+  readonly signingKey: Digest;
+  readonly logIndex: number;
+  /** Seconds since 1970: when it was logged. */
+  readonly integratedTime: number;
+  /** Digests of the evidence messages behind it, opening first. */
+  readonly evidence: readonly Digest[];
+}
+
+/** An image whose signature was refused; the last step says where. */
+export interface RefusedImage {
+  readonly ok: false;
+  readonly steps: readonly Step[];
+  readonly refusal: Refusal;
+}
+
+export type ImageVerdict = AcceptedImage | RefusedImage;
+
+/** Runs steps one after another and keeps what each found. The first refusal ends the verification. */
+export class Trail {
+  readonly #steps: Step[] = [];
+
+  get steps(): readonly Step[] {
+    return this.#steps;
+  }
+
+  /** Runs one step; `tell` says what it found. */
+  async step<T>(step: StepName, work: () => T | Promise<T>, tell: (found: T) => string): Promise<T> {
+    try {
+      const found = await work();
+      this.#steps.push({ step, ok: true, detail: tell(found) });
+      return found;
+    } catch (error) {
+      if (error instanceof KallioError) {
+        this.#steps.push({ step, ok: false, detail: `${error.code}: ${error.message}` });
+      }
+      throw error;
+    }
+  }
+}

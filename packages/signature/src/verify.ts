@@ -1,0 +1,277 @@
+import { type SessionClaims, verifyEar } from '@kallio/appraisal';
+import {
+  canonicalize,
+  type Digest,
+  equalBytes,
+  fromBase64,
+  fromUtf8,
+  KallioError,
+  parseJson,
+} from '@kallio/codec';
+import { configClaims, type ImageConfigClaims } from '@kallio/oci';
+import { rekorDsseBody, verifyLogEntry } from '@kallio/tlog';
+import { type ParsedBundle, parseBundle } from './bundle.ts';
+import { verifyEnvelope } from './dsse.ts';
+import { signatureError } from './error.ts';
+import { keyDigest, keyHint, type SigningKey, signingKeyOfPem } from './key.ts';
+import { membersOf } from './members.ts';
+import { type ImagePolicy, logOf } from './policy.ts';
+import {
+  type ParsedStatement,
+  parseStatement,
+  parseStatementHead,
+  type StatementHead,
+  statementDigest,
+} from './statement.ts';
+import { type ImageVerdict, Trail } from './verdict.ts';
+
+/** What an image signature is judged by. */
+export interface SignatureInput {
+  /** The Sigstore bundle. From the registry: nothing in it is believed. */
+  readonly bundle: Uint8Array;
+  /** Digest of the image manifest that is to run. */
+  readonly manifestDigest: Digest;
+  /** The image configuration that this manifest names. The caller has checked its digest. */
+  readonly configBytes: Uint8Array;
+  readonly policy: ImagePolicy;
+  readonly now: Date;
+}
+
+/**
+ * Judges an image signature. Pure: no I/O, no clock. Never throws for what the bundle holds: the verdict says which
+ * step refused it, and why. The order is from the cheap and unforgeable to the costly; nothing the bundle says is
+ * told on before the step that proves it.
+ */
+export async function verifyImageSignature(input: SignatureInput): Promise<ImageVerdict> {
+  const trail = new Trail();
+  try {
+    return await run(input, trail);
+  } catch (error) {
+    if (!(error instanceof KallioError)) throw error;
+    return { ok: false, steps: trail.steps, refusal: error.toJSON() };
+  }
+}
+
+async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
+  const { policy } = input;
+
+  // Stops a document that two verifiers read differently: see parseBundle.
+  const bundle = await trail.step(
+    'bundle',
+    () => parseBundle(input.bundle),
+    () => 'a Sigstore bundle v0.3 with one signature and one log entry',
+  );
+
+  // Stops a signature that was moved here from another image.
+  const head = await trail.step(
+    'subject',
+    () => requireSubject(bundle.payload, input.manifestDigest),
+    () => `the statement is about ${input.manifestDigest}`,
+  );
+
+  // Stops a bundle that shows one key to those who look keys up by hint and another to those who read the log entry.
+  const key = await trail.step(
+    'key',
+    () => keyOf(bundle),
+    ({ spki }) => `signing key ${keyDigest(spki)}`,
+  );
+
+  // Stops a statement that the holder of the key did not sign.
+  await trail.step(
+    'signature',
+    () => verifyEnvelope(bundle.envelope, key),
+    () => 'ECDSA P-256 over the statement',
+  );
+
+  // Stops a log entry of another signature: a proof that something is in the log is no proof that this is.
+  await trail.step(
+    'log-leaf',
+    () => requireLeaf(bundle, key),
+    () => 'the log entry is of this envelope, signature and key',
+  );
+
+  // Stops a signature that only its maker has seen, and a log entry with a made-up time.
+  await trail.step(
+    'log-proof',
+    () => verifyLogEntry(bundle.entry, logOf(policy)),
+    () => `entry ${bundle.entry.logIndex} of ${policy.log.origin}, ${timeOf(bundle).toISOString()}`,
+  );
+
+  // Stops a claim that nobody checks: every field has its place, an unknown one is refused.
+  const statement = await trail.step(
+    'statement',
+    () => parseStatement(head),
+    ({ fileManifest }) => `file manifest ${fileManifest.digest}, ${fileManifest.files} files`,
+  );
+
+  // Stops an image whose configuration is not what was signed, and a signed one for another platform.
+  const image = await trail.step(
+    'image-config',
+    () => requireImage(input.configBytes, statement, policy),
+    () => 'the image’s configuration is the one signed',
+  );
+
+  // Stops a result of another issuer, and one that had lapsed when the signature was logged.
+  const ear = await trail.step(
+    'result',
+    () =>
+      verifyEar(statement.buildEnvironment.ear, { issuer: policy.issuer, jwks: policy.jwks }, timeOf(bundle)),
+    () => `attestation result by ${policy.issuer}, valid when logged`,
+  );
+
+  // Stops a real result of a real session that was about something else.
+  const session = await trail.step(
+    'session',
+    () => requireSession(ear.session, statement, key),
+    (claims) => `session ${claims.session}: evidence commits to image, statement and key`,
+  );
+
+  await trail.step(
+    'policy',
+    () => requirePolicy(session, bundle, input),
+    () => `builder ${session.builder}, tier ${session.tier}`,
+  );
+
+  const { subject, fileManifest } = statement;
+  return {
+    ok: true,
+    steps: trail.steps,
+    claims: { subject, image, fileManifest },
+    session: session.session,
+    builder: session.builder,
+    tier: session.tier,
+    fileManifestDigest: fileManifest.digest,
+    signingKey: keyDigest(key.spki),
+    logIndex: bundle.entry.logIndex,
+    integratedTime: bundle.entry.integratedTime,
+    evidence: session.evidence,
+  };
+}
+
+function requireSubject(payload: Uint8Array, manifestDigest: Digest): StatementHead {
+  const head = parseStatementHead(payload);
+  if (head.subject.digest !== manifestDigest) {
+    throw signatureError('SIGNATURE_SUBJECT_MISMATCH', 'This signature is of another image.', {
+      pointer: '/subject/0/digest',
+      hint: `It is of ${head.subject.digest}.`,
+    });
+  }
+  return head;
+}
+
+function keyOf(bundle: ParsedBundle): SigningKey {
+  const key = signingKeyOfPem(verifierOf(fromBase64(bundle.entry.body)));
+  const hint = keyHint(key.spki);
+  const keyid = bundle.envelope.signatures[0]?.keyid;
+  if (bundle.hint !== hint || (keyid !== undefined && keyid !== hint)) {
+    throw signatureError('SIGNATURE_KEY_HINT', 'The bundle’s key hint is not that of the logged key.', {
+      pointer: '/verificationMaterial/publicKey/hint',
+    });
+  }
+  return key;
+}
+
+/** The key in the leaf. The leaf as a whole is compared in its own step; this reads the one field it can't know. */
+function verifierOf(leaf: Uint8Array): string {
+  const match = /"verifier":"([A-Za-z0-9+/]{1,1024}={0,2})"/.exec(fromUtf8(leaf));
+  if (match?.[1] === undefined) throw leafMismatch();
+  return fromUtf8(fromBase64(match[1]));
+}
+
+function requireLeaf(bundle: ParsedBundle, key: SigningKey): void {
+  if (!equalBytes(rekorDsseBody(bundle.envelope, key.spki), fromBase64(bundle.entry.body)))
+    throw leafMismatch();
+}
+
+function leafMismatch() {
+  return signatureError('SIGNATURE_LOG_LEAF', 'The log entry is not of this signature.', {
+    pointer: '/verificationMaterial/tlogEntries/0/canonicalizedBody',
+  });
+}
+
+function requireImage(
+  configBytes: Uint8Array,
+  statement: ParsedStatement,
+  policy: ImagePolicy,
+): ImageConfigClaims {
+  const config = parseJson(configBytes);
+  const image = configClaims(config);
+  if (canonicalize(image) !== canonicalize(statement.image)) {
+    throw signatureError('SIGNATURE_IMAGE_CONFIG', 'The image’s configuration is not the signed one.', {
+      pointer: '/predicate/image',
+    });
+  }
+  const members = membersOf(config);
+  const platform = `${members.get('os')}/${members.get('architecture')}`;
+  if (policy.platform !== undefined && policy.platform !== platform) {
+    throw signatureError('SIGNATURE_PLATFORM', `The policy wants an image for ${policy.platform}.`);
+  }
+  return image;
+}
+
+/** The result must say of *this* statement that its session closed on it. */
+function requireSession(
+  session: SessionClaims | undefined,
+  statement: ParsedStatement,
+  key: SigningKey,
+): SessionClaims {
+  // A device's everyday result is signed by the same issuer; it must not pass for a build's.
+  if (session === undefined) {
+    throw signatureError('SIGNATURE_RESULT_KIND', 'The attestation result is not of a closed build session.');
+  }
+  // A result moved to another image.
+  if (session.subject !== statement.subject.digest) {
+    throw signatureError('SIGNATURE_RESULT_SUBJECT', 'The attestation session closed on another image.');
+  }
+  // Claims changed after the quote that committed to them.
+  if (session.statement !== statementDigest(statement)) {
+    throw signatureError('SIGNATURE_RESULT_STATEMENT', 'The attestation session closed on other claims.');
+  }
+  // A key that no build environment vouched for, with the log entry and result of one that was.
+  if (session.signingKey !== keyDigest(key.spki)) {
+    throw signatureError('SIGNATURE_RESULT_KEY', 'The attestation session vouches for another signing key.');
+  }
+  // The copy in the predicate is for readers that know no EAR: it must not say anything else.
+  const said = statement.buildEnvironment;
+  for (const field of ['session', 'builder', 'tier', 'boot', 'evidence'] as const) {
+    if (canonicalize(said[field]) !== canonicalize(session[field])) {
+      throw signatureError('SIGNATURE_RESULT_MISMATCH', 'The statement and its attestation result differ.', {
+        pointer: `/predicate/buildEnvironment/${field}`,
+      });
+    }
+  }
+  return session;
+}
+
+function requirePolicy(session: SessionClaims, bundle: ParsedBundle, { policy, now }: SignatureInput): void {
+  // A build host that is real, attested, and not one of those this relying party chose.
+  if (!policy.builders.includes(session.builder)) {
+    throw signatureError('POLICY_BUILDER', `The policy does not allow builds of "${session.builder}".`, {
+      hint: 'Add it to the policy’s builders if you trust it.',
+    });
+  }
+  if (!policy.tiers.includes(session.tier)) {
+    throw signatureError(
+      'POLICY_TIER',
+      `The policy does not allow build environments of tier ${session.tier}.`,
+    );
+  }
+  // An old image with known holes, long after it was replaced. A clock before the log's can't tell: refused too.
+  const age = now.getTime() / 1000 - bundle.entry.integratedTime;
+  if (policy.maxAgeSeconds !== undefined && !(age >= -CLOCK_SKEW && age <= policy.maxAgeSeconds)) {
+    throw signatureError(
+      'POLICY_AGE',
+      `The policy allows signatures of the last ${policy.maxAgeSeconds} seconds.`,
+      {
+        hint: `This one was logged at ${timeOf(bundle).toISOString()}.`,
+      },
+    );
+  }
+}
+
+/** How far a clock may be behind the log's, in seconds, and its owner still be believed about ages. */
+const CLOCK_SKEW = 300;
+
+function timeOf(bundle: ParsedBundle): Date {
+  return new Date(bundle.entry.integratedTime * 1000);
+}
