@@ -147,6 +147,15 @@ export const sessionClose = route({
   reply: SessionRecord,
 });
 
+export const sessionAbandon = route({
+  method: 'DELETE',
+  path: '/v1/sessions/:session',
+  access: ['attester'],
+  summary: 'Give a session up that has not ended; it counts as failed',
+  params: SessionParams,
+  reply: SessionRecord,
+});
+
 export const sessionsList = route({
   method: 'GET',
   path: '/v1/sessions',

@@ -1,0 +1,145 @@
+import { createPublicKey, X509Certificate } from 'node:crypto';
+import { digestOf, fromBase64, KallioError } from '@kallio/codec';
+import type { EvidenceMessage, Purpose } from '@kallio/evidence';
+import { issueAttesterCertificate } from '@kallio/pki';
+import type { EvidenceReply, ProtocolCode } from '@kallio/protocol';
+import type { ServerCode } from '../codes.ts';
+import { failSessionsOf } from '../sessions/end.ts';
+import type { Claim } from '../store/claims.ts';
+import type { Store } from '../store/store.ts';
+import { isoTime } from '../time.ts';
+import { acknowledgedOf, evidenceReply, judge, recordResult, signResult } from './appraise.ts';
+import type { Verifier } from './verifier.ts';
+
+/** The admitted claim on a name; `ATTESTER_NOT_ADMITTED`. */
+export function admittedClaim(store: Store, attester: string): Claim {
+  const claim = store.claims.admittedAs(attester);
+  if (claim !== undefined) return claim;
+  throw new KallioError('ATTESTER_NOT_ADMITTED' satisfies ServerCode, `${attester} is not admitted here.`, {
+    hint: 'Enrol it, or let the operator decide on its claim.',
+  });
+}
+
+/** A nonce for evidence, and where the attester's logs are to go on from. */
+export function nonceFor(
+  { store, nonces }: Verifier,
+  asked: { readonly attester: string; readonly purpose: Purpose; readonly session?: string | undefined },
+  now: Date,
+) {
+  const claim = admittedClaim(store, asked.attester);
+  const kept = store.continuity.get(claim.claim);
+  const { boot, ima, instanceLog } = acknowledgedOf(kept?.value);
+  const { nonce, expiresAt } = nonces.issue(asked, now);
+  return {
+    nonce,
+    expiresAt: isoTime(expiresAt),
+    from: { ima, instanceLog, ...(kept === undefined ? {} : { boot }) },
+  };
+}
+
+/** Appraises evidence of purpose `attest` and answers with its signed result. */
+export function submitEvidence(
+  verifier: Verifier,
+  attester: string,
+  message: EvidenceMessage,
+  now: Date,
+): Promise<EvidenceReply> {
+  const { store, turns } = verifier;
+  return turns.take(attester, async () => {
+    const judged = judge(verifier, admittedClaim(store, attester), message, { purpose: 'attest' }, now);
+    const ear = await signResult(verifier, judged, now);
+    const result = store.transaction(() => {
+      const stored = recordResult(verifier, judged, ear, undefined, now);
+      failSessionsOf(store, judged, stored, now);
+      return stored;
+    });
+    return evidenceReply(result, acknowledgedOf(store.continuity.get(judged.claim.claim)?.value));
+  });
+}
+
+/** What issues client certificates. */
+export interface CertificateIssuer {
+  readonly verifier: Verifier;
+  readonly authority: { readonly certificate: string; readonly key: string };
+}
+
+/**
+ * A short-lived client certificate for a TLS key whose hash stands in fresh evidence: so the machine that holds the
+ * TLS key is the one whose TPM was quoted, and a stolen state folder or a relayed quote is of no use elsewhere.
+ */
+export function issueCertificate(
+  { verifier, authority }: CertificateIssuer,
+  message: EvidenceMessage,
+  tlsKey: string,
+  now: Date,
+): Promise<{ certificate: string; notAfter: string }> {
+  const { store, config, turns } = verifier;
+  const spki = p256Spki(tlsKey);
+  return turns.take(message.attester, async () => {
+    const claim = admittedClaim(store, message.attester);
+    const judged = judge(verifier, claim, message, { purpose: 'transport-key', tlsKey: digestOf(spki) }, now);
+    const { platform } = judged.appraisal;
+    // Anybody may call this: a message without an authentic quote must leave no trace in the attester's record.
+    if (!judged.authentic || platform.state === 'VIOLATED') {
+      if (judged.authentic) await record(verifier, judged, now);
+      const why = platform.refusals[0];
+      throw new KallioError(
+        'PLATFORM_REFUSED' satisfies ServerCode,
+        `The evidence does not earn a certificate${why === undefined ? '.' : `: ${why.message} (${why.code})`}`,
+        { pointer: why?.pointer },
+      );
+    }
+    const { certificateSeconds } = config.attestation;
+    const certificate = await issueAttesterCertificate(authority, {
+      spki,
+      trustDomain: config.trustDomain,
+      attester: claim.attester,
+      now,
+      seconds: certificateSeconds,
+    });
+    const notAfter = now.getTime() + certificateSeconds * 1000;
+    const ear = await signResult(verifier, judged, now);
+    store.transaction(() => {
+      store.certificates.insert(new X509Certificate(certificate).fingerprint256, claim.claim, notAfter);
+      const stored = recordResult(verifier, judged, ear, undefined, now);
+      failSessionsOf(store, judged, stored, now);
+    });
+    return { certificate, notAfter: isoTime(notAfter) };
+  });
+}
+
+async function record(verifier: Verifier, judged: ReturnType<typeof judge>, now: Date): Promise<void> {
+  const ear = await signResult(verifier, judged, now);
+  verifier.store.transaction(() => {
+    const stored = recordResult(verifier, judged, ear, undefined, now);
+    failSessionsOf(verifier.store, judged, stored, now);
+  });
+}
+
+/** The key's SPKI in the one encoding that has one digest. */
+function p256Spki(tlsKey: string): Uint8Array {
+  const given = fromBase64(tlsKey);
+  try {
+    const key = createPublicKey({ key: Buffer.from(given), format: 'der', type: 'spki' });
+    const spki = new Uint8Array(key.export({ format: 'der', type: 'spki' }));
+    if (key.asymmetricKeyDetails?.namedCurve === 'prime256v1' && Buffer.compare(spki, given) === 0)
+      return spki;
+  } catch {
+    // Not a key at all: refused below like any other that is not fit.
+  }
+  throw new KallioError(
+    'TLS_KEY_UNSUPPORTED' satisfies ServerCode,
+    'The TLS key must be a P-256 public key as SubjectPublicKeyInfo, DER.',
+    { pointer: '/tlsKey' },
+  );
+}
+
+/** A result by its digest, for those whom it concerns: people, and the attester it speaks of. */
+export function resultFor(store: Store, digest: string, attester: string | undefined) {
+  const result = store.results.get(digest);
+  // An attester is not told whether another one's result exists.
+  if (result === undefined || (attester !== undefined && result.record.attester !== attester)) {
+    throw new KallioError('NOT_FOUND' satisfies ProtocolCode, 'There is no such result.');
+  }
+  return { ear: result.ear, record: result.record };
+}

@@ -1,0 +1,73 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import { canonicalBytes, concat, equalBytes, fromHex, KallioError, toHex, utf8, Writer } from '@kallio/codec';
+import type { Purpose } from '@kallio/evidence';
+import type { ServerCode } from '../codes.ts';
+import type { Store } from '../store/store.ts';
+
+/** What a nonce is good for: this attester, this purpose, this session, and nothing else. */
+export interface NonceTerms {
+  readonly attester: string;
+  readonly purpose: Purpose;
+  readonly session?: string | undefined;
+}
+
+const LABEL = concat(utf8('kallio-nonce-v1'), new Uint8Array(1));
+const MAC_BYTES = 16;
+
+/**
+ * Nonces that the server recognises without having kept them: time (8 bytes, milliseconds), random (8), and a MAC (16)
+ * over both and the terms, under a key that only this server has. So a flood of requests for nonces stores nothing and
+ * shuts nobody out. Unpredictable by the MAC; single-use because a spent one is stored until its time is over.
+ */
+export class Nonces {
+  readonly #store: Store;
+  readonly #key: Uint8Array;
+  readonly #lifetimeMs: number;
+
+  constructor(store: Store, lifetimeSeconds: number) {
+    this.#store = store;
+    this.#key = store.settings.getOrMake('nonce-key', () => new Uint8Array(randomBytes(32)));
+    this.#lifetimeMs = lifetimeSeconds * 1000;
+  }
+
+  /** A fresh nonce in hexadecimal, and when it ends (milliseconds since 1970). */
+  issue(terms: NonceTerms, now: Date): { readonly nonce: string; readonly expiresAt: number } {
+    const time = now.getTime();
+    const head = concat(new Writer(8).u64(BigInt(time)).finish(), new Uint8Array(randomBytes(8)));
+    return { nonce: toHex(concat(head, this.#mac(head, terms))), expiresAt: time + this.#lifetimeMs };
+  }
+
+  /** Uses a nonce up, durably, if it was issued on these terms, is in time, and was not used before. */
+  spend(nonceHex: string, terms: NonceTerms, now: Date): void {
+    const nonce = fromHex(nonceHex, 32);
+    const head = nonce.subarray(0, 32 - MAC_BYTES);
+    // Stops a nonce made up by anybody else, or moved to another attester, purpose or session.
+    if (!equalBytes(this.#mac(head, terms), nonce.subarray(32 - MAC_BYTES))) {
+      throw new KallioError(
+        'NONCE_UNKNOWN' satisfies ServerCode,
+        'This server gave no such nonce to this attester for this purpose.',
+      );
+    }
+    const expiresAt = Number(new DataView(head.buffer, head.byteOffset).getBigUint64(0)) + this.#lifetimeMs;
+    // Stops evidence that was gathered when the machine was still well.
+    if (expiresAt <= now.getTime()) {
+      throw new KallioError('NONCE_EXPIRED' satisfies ServerCode, 'This nonce’s time is over.', {
+        hint: 'Ask for another and quote again.',
+      });
+    }
+    // Stops a replay. COMMIT POINT: the nonce is spent before anything is judged.
+    if (!this.#store.transaction(() => this.#store.spentNonces.spend(nonce, expiresAt))) {
+      throw new KallioError('NONCE_SPENT' satisfies ServerCode, 'This nonce has been used.', {
+        hint: 'Ask for another and quote again.',
+      });
+    }
+  }
+
+  #mac(head: Uint8Array, { attester, purpose, session }: NonceTerms): Uint8Array {
+    const terms = canonicalBytes({ attester, purpose, session });
+    const mac = createHmac('sha256', this.#key)
+      .update(concat(LABEL, head, terms))
+      .digest();
+    return new Uint8Array(mac.subarray(0, MAC_BYTES));
+  }
+}

@@ -1,0 +1,59 @@
+import { KallioError } from '@kallio/codec';
+import {
+  ATTESTER_STREAM,
+  certificateCreate,
+  evidenceSubmit,
+  nonceCreate,
+  type ProtocolCode,
+  resultShow,
+} from '@kallio/protocol';
+import { attesterOf, requireAccess } from '@kallio/protocol/serve';
+import { callingAttester } from '../http/caller.ts';
+import type { Mount } from '../http/mount.ts';
+import { type CertificateIssuer, issueCertificate, nonceFor, resultFor, submitEvidence } from './evidence.ts';
+import type { Streams } from './streams.ts';
+
+/** Routes of attestation outside sessions. */
+export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, streams: Streams): void {
+  const { verifier } = issuer;
+  const { attestation } = verifier.config;
+  const bodyLimit = attestation.maxEvidenceBytes;
+  mount.route(nonceCreate, ({ body }, context) => {
+    const caller = callingAttester(context);
+    // Nobody fetches nonces in another's name; without a certificate there is only the one purpose that earns one.
+    if (caller === undefined ? body.purpose !== 'transport-key' : body.attester !== caller) {
+      throw new KallioError(
+        caller === undefined && context.principal.kind === 'anonymous'
+          ? ('UNAUTHENTICATED' satisfies ProtocolCode)
+          : ('FORBIDDEN' satisfies ProtocolCode),
+        'Only the attester itself may ask for such a nonce.',
+      );
+    }
+    return nonceFor(verifier, body, context.now);
+  });
+  mount.route(
+    certificateCreate,
+    ({ body }, { now }) => issueCertificate(issuer, body.evidence, body.tlsKey, now),
+    { bodyLimit },
+  );
+  mount.route(
+    evidenceSubmit,
+    ({ body }, context) => submitEvidence(verifier, attesterOf(context), body, context.now),
+    { bodyLimit },
+  );
+  mount.route(resultShow, ({ params }, context) =>
+    resultFor(verifier.store, params.digest, callingAttester(context)),
+  );
+  mount.app.get(
+    ATTESTER_STREAM,
+    { schema: { summary: 'Server-sent events to an attester' } },
+    async (request, reply) => {
+      const principal = await mount.authenticate(request);
+      requireAccess(principal, ['attester']);
+      if (principal.kind !== 'attester') throw new KallioError('FORBIDDEN', 'Only an attester has a stream.');
+      reply.hijack();
+      // A stream is no way to outlive the certificate: the attester comes back with a new one.
+      streams.open(principal.attester, reply.raw, attestation.certificateSeconds * 1000);
+    },
+  );
+}

@@ -1,0 +1,61 @@
+import { refusal } from '@kallio/codec';
+import type { AttesterSummary, SubjectState } from '@kallio/protocol';
+import type { ServerCode } from '../codes.ts';
+import type { Claim } from '../store/claims.ts';
+import type { StoredResult } from '../store/results.ts';
+import { isoTime } from '../time.ts';
+import type { Verifier } from './verifier.ts';
+
+/**
+ * How a claim stands now. What was VERIFIED or DEGRADED turns STALE by the server's clock when the policy's maximum age
+ * is past; this is worked out on every reading and never stored, so nothing has to run for it to become true.
+ */
+export function standingOf(
+  { store, policies }: Pick<Verifier, 'store' | 'policies'>,
+  claim: Claim,
+  now: Date,
+): { readonly subject: SubjectState; readonly result?: StoredResult } {
+  const result = store.results.latest(claim.claim);
+  if (result === undefined) return { subject: { state: 'UNKNOWN', reasons: [] } };
+  const { platform } = result.record;
+  const fresh = platform.state !== 'VERIFIED' && platform.state !== 'DEGRADED';
+  const maxAge = policies.get(claim.kind)?.maxAgeSeconds;
+  // Without a policy there is no age that would be young enough.
+  if (fresh || (maxAge !== undefined && now.getTime() - result.at <= maxAge * 1000)) {
+    return { subject: platform, result };
+  }
+  const stale = refusal(
+    'RESULT_STALE' satisfies ServerCode,
+    `The last evidence is of ${isoTime(result.at)}; the policy wants it ${maxAge ?? 0} seconds old at most.`,
+  );
+  return { subject: { ...platform, state: 'STALE', reasons: [stale] }, result };
+}
+
+/** A claim and its standing, as everybody is told it. */
+export function summaryOf(
+  verifier: Pick<Verifier, 'store' | 'policies'>,
+  claim: Claim,
+  now: Date,
+): AttesterSummary {
+  const { subject, result } = standingOf(verifier, claim, now);
+  const admission = claim.state === 'superseded' ? 'refused' : claim.state;
+  return {
+    attester: claim.attester,
+    kind: claim.kind,
+    admission,
+    // Whoever is not admitted is not known, whatever it once showed.
+    state: admission === 'admitted' ? subject.state : 'UNKNOWN',
+    ...(subject.tier === undefined ? {} : { tier: subject.tier }),
+    ek: claim.ek,
+    ak: claim.ak,
+    enrolledAt: isoTime(claim.createdAt),
+    ...(result === undefined
+      ? {}
+      : {
+          lastEvidenceAt: isoTime(result.at),
+          result: result.digest,
+          ...(result.record.boot === undefined ? {} : { boot: result.record.boot }),
+        }),
+    reasons: [...(claim.reason === undefined ? [] : [claim.reason]), ...subject.reasons],
+  };
+}

@@ -1,0 +1,74 @@
+import { KallioError } from '@kallio/codec';
+import {
+  attesterDecide,
+  attesterPush,
+  attesterShow,
+  attestersList,
+  enrolBegin,
+  enrolProve,
+  enrolStatus,
+  joinTokenCreate,
+  type ProtocolCode,
+} from '@kallio/protocol';
+import { summaryOf } from '../attestation/standing.ts';
+import type { Streams } from '../attestation/streams.ts';
+import type { Verifier } from '../attestation/verifier.ts';
+import { callerName } from '../http/caller.ts';
+import type { Mount } from '../http/mount.ts';
+import { hashToken, newToken } from '../secrets.ts';
+import { isoTime } from '../time.ts';
+import { decide } from './admission.ts';
+import { beginEnrolment, type Enrolment } from './begin.ts';
+import { enrolmentStatus, proveEnrolment } from './prove.ts';
+
+/** Routes of enrolment and admission. */
+export function enrolmentRoutes(
+  mount: Mount,
+  enrolment: Enrolment,
+  verifier: Verifier,
+  streams: Streams,
+): void {
+  const { store } = enrolment;
+  mount.route(enrolBegin, ({ body }, { request, now }) => beginEnrolment(enrolment, body, request.ip, now), {
+    bodyLimit: 128 * 1024,
+  });
+  mount.route(enrolProve, ({ params, body }, { now }) =>
+    proveEnrolment(enrolment, params.challenge, body.proof, now),
+  );
+  mount.route(enrolStatus, ({ params }, { now }) => enrolmentStatus(store, params.challenge, now));
+  mount.route(attestersList, (_, { now }) => ({
+    attesters: store.claims.current().map((claim) => summaryOf(verifier, claim, now)),
+  }));
+  mount.route(attesterShow, ({ params }, { now }) => {
+    const ofName = store.claims.current().filter((claim) => claim.attester === params.attester);
+    const claim = ofName.find((c) => c.state === 'admitted') ?? ofName.at(-1);
+    if (claim === undefined) {
+      throw new KallioError('NOT_FOUND' satisfies ProtocolCode, `No attester is called ${params.attester}.`);
+    }
+    return summaryOf(verifier, claim, now);
+  });
+  mount.route(attesterDecide, ({ params, body }, context) => {
+    const { now } = context;
+    const claim = decide(store, params.attester, body.ek, body.decision, callerName(context), now.getTime());
+    // Whoever had the name before, or has lost it, hears nothing more; the one in force connects again.
+    streams.end(params.attester);
+    return summaryOf(verifier, claim, now);
+  });
+  mount.route(attesterPush, ({ params }) => ({ asked: streams.send(params.attester, 'attest', {}) }));
+  mount.route(joinTokenCreate, ({ body }, context) => {
+    const token = newToken('join');
+    const expiresAt = context.now.getTime() + body.ttlSeconds * 1000;
+    const { uses, kind, attester } = body;
+    store.joinTokens.insert(
+      hashToken(token),
+      {
+        uses,
+        expiresAt,
+        ...(kind === undefined ? {} : { kind }),
+        ...(attester === undefined ? {} : { attester }),
+      },
+      callerName(context),
+    );
+    return { token, expiresAt: isoTime(expiresAt) };
+  });
+}

@@ -1,0 +1,23 @@
+import { expireSessions } from './sessions/end.ts';
+import type { ServerConfig } from './setup/config.ts';
+import type { Store } from './store/store.ts';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+/**
+ * Ends what is over and forgets what nobody can ask for any more. Nothing depends on when this runs: every reader
+ * compares times itself.
+ */
+export function tidy(store: Store, config: ServerConfig, now: Date): void {
+  const time = now.getTime();
+  expireSessions(store, now);
+  store.spentNonces.prune(time);
+  // The reason why a challenge failed can be asked for during an hour.
+  store.challenges.prune(time - HOUR_MS);
+  store.joinTokens.prune(time - DAY_MS);
+  store.certificates.prune(time);
+  const before = time - config.retention.days * DAY_MS;
+  store.results.prune(before);
+  store.evidence.prune(before);
+}

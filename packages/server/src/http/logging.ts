@@ -1,0 +1,28 @@
+import type { FastifyInstance } from 'fastify';
+import { type Logger, pino } from 'pino';
+import type { ServerConfig } from '../setup/config.ts';
+
+const SECRETS = ['authorization', 'proof', 'joinToken', 'token'];
+
+/** Structured log to standard error, JSON lines. Bodies and headers are not logged; secrets are censored even so. */
+export function createLogger(level: ServerConfig['logLevel']): Logger {
+  const paths = SECRETS.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
+  return pino({ level, redact: { paths, censor: '[redacted]' } }, pino.destination(2));
+}
+
+/** One line a request. The route's pattern, not the address: the ids in it are known only to who asks. */
+export function logRequests(app: FastifyInstance): void {
+  app.addHook('onResponse', (request, reply, done) => {
+    request.log.info(
+      {
+        method: request.method,
+        route: request.routeOptions.url ?? '(none)',
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime * 10) / 10,
+        from: request.ip,
+      },
+      'request',
+    );
+    done();
+  });
+}

@@ -1,0 +1,41 @@
+import type { ImageReference } from '@kallio/appraisal';
+import { type Digest, decodeShape, parseJson } from '@kallio/codec';
+import { Type } from 'typebox';
+import type { Store } from '../store/store.ts';
+
+/** What an appraisal needs of a file manifest; its digest was checked when it came in. */
+const Files = Type.Object({ files: Type.Array(Type.Object({ path: Type.String(), sha256: Type.String() })) });
+
+/** Images whose parsed reference values are kept in memory. */
+const CACHED = 16;
+
+/** Reference values of images, for appraising their instances. */
+export class ImageLookup {
+  readonly #store: Store;
+  readonly #parsed = new Map<Digest, ImageReference>();
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** The reference values of an image; `undefined` while its file manifest is not known, or in dispute. */
+  get(image: Digest): ImageReference | undefined {
+    const fileManifest = this.#store.images.fileManifestOf(image);
+    if (fileManifest === undefined) return undefined;
+    const known = this.#parsed.get(fileManifest);
+    if (known !== undefined) return known;
+    const bytes = this.#store.images.get(fileManifest);
+    if (bytes === undefined) return undefined;
+    const { files } = decodeShape(
+      Files,
+      parseJson(bytes, { maxBytes: bytes.length }),
+      'STORE_CORRUPT',
+      'A file manifest',
+    );
+    const reference: ImageReference = { files: new Map(files.map(({ path, sha256 }) => [path, sha256])) };
+    const [oldest] = this.#parsed.keys();
+    if (this.#parsed.size >= CACHED && oldest !== undefined) this.#parsed.delete(oldest);
+    this.#parsed.set(fileManifest, reference);
+    return reference;
+  }
+}

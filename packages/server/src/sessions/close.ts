@@ -1,0 +1,185 @@
+import type { SessionClaims } from '@kallio/appraisal';
+import {
+  canonicalBytes,
+  type Digest,
+  digestOf,
+  KallioError,
+  parseDigest,
+  type Refusal,
+  refusal,
+} from '@kallio/codec';
+import type { CallInput, SessionRecord, sessionClose } from '@kallio/protocol';
+import { type Judged, judge, recordResult, signResult } from '../attestation/appraise.ts';
+import type { Verifier } from '../attestation/verifier.ts';
+import type { ServerCode } from '../codes.ts';
+import type { Claim } from '../store/claims.ts';
+import type { StoredSession } from '../store/sessions.ts';
+import { failSessionsOf } from './end.ts';
+import { notIn, notVerified, openingOf, ownSession, recordOrNotFound } from './open.ts';
+import { type CertifiedKey, checkSigningKey } from './signing-key.ts';
+
+type Closing = CallInput<typeof sessionClose>['body'];
+
+/**
+ * The evidence after the build, committed to one image. Either the session is closed with a signed result, or it has
+ * failed with its reason; both for good. Only a request that never reached judgement (nonce out of time, another's
+ * session) leaves it open.
+ */
+export function closeSession(
+  verifier: Verifier,
+  attester: string,
+  id: string,
+  closing: Closing,
+  now: Date,
+): Promise<SessionRecord> {
+  const { store, turns } = verifier;
+  return turns.take(attester, async () => {
+    const { session, claim } = ownSession(store, attester, id, now);
+    const repeated = answerRepeated(session, closing);
+    if (repeated !== undefined) return repeated;
+    if (session.state !== 'open') throw notIn(session, 'SESSION_NOT_OPEN', 'wait for its closing evidence');
+    try {
+      return await closeOpen(verifier, session, claim, closing, now);
+    } catch (error) {
+      // COMMIT POINT of a failure: the reason is stored before it is told, so that no second try can follow the first.
+      if (error instanceof KallioError && !RETRYABLE.has(error.code)) endAsFailed(verifier, id, error, now);
+      throw error;
+    }
+  });
+}
+
+/** Refusals before anything was judged: another nonce, or a repaired server, and the same evidence may still do. */
+const RETRYABLE = new Set<string>([
+  'NONCE_EXPIRED',
+  'NONCE_SPENT',
+  'NONCE_UNKNOWN',
+  'POLICY_MISSING',
+] satisfies ServerCode[]);
+
+/** The answer to a closing that was heard, when the answer got lost on its way; or why it can't be changed. */
+function answerRepeated(session: StoredSession, closing: Closing): SessionRecord | undefined {
+  if (session.state !== 'closed') return undefined;
+  const { record } = session;
+  if (record.evidence.at(-1) === digestOf(canonicalBytes(closing.evidence))) return record;
+  // Stops claims from being moved to another image: one session, one subject.
+  throw new KallioError(
+    'SESSION_SUBJECT_SET' satisfies ServerCode,
+    `The session is closed on ${record.subject}; it never changes again.`,
+  );
+}
+
+async function closeOpen(
+  verifier: Verifier,
+  session: StoredSession,
+  claim: Claim,
+  closing: Closing,
+  now: Date,
+): Promise<SessionRecord> {
+  const { store } = verifier;
+  const id = session.session;
+  // Stops a session from being continued on another TPM, or under an AK that was made in between.
+  if (session.claim !== claim.claim || session.opening?.ak !== claim.ak) {
+    throw new KallioError('SESSION_AK_CHANGED' satisfies ServerCode, 'The session was opened by another AK.');
+  }
+  const subject = parseDigest(closing.subject);
+  const statement = parseDigest(closing.statement);
+  const { nonce } = closing.evidence;
+  const signingKey = checkSigningKey(closing.signingKey, { session: id, nonce }, claim.akPublic);
+  const asked = {
+    purpose: 'session-close',
+    session: id,
+    subject,
+    statement,
+    signingKey: signingKey.publicDigest,
+  } as const;
+  const judged = judge(verifier, claim, closing.evidence, asked, now);
+  const reason = whyNotClosed(session, judged);
+  const evidence = digestOf(canonicalBytes(closing.evidence));
+  const claims =
+    reason === undefined
+      ? sessionClaims(session, judged, signingKey, subject, statement, evidence)
+      : undefined;
+  const ear = await signResult(verifier, judged, now, claims);
+  const record = store.transaction(() => {
+    const result = recordResult(verifier, judged, ear, id, now);
+    if (reason !== undefined) store.sessions.fail(id, reason, now.getTime(), evidence);
+    else {
+      store.sessions.close(
+        id,
+        evidence,
+        { subject, statement, signingKey: signingKey.spkiDigest, ear },
+        now.getTime(),
+      );
+    }
+    failSessionsOf(store, judged, result, now);
+    return store.sessions.get(id)?.record;
+  });
+  if (reason !== undefined) throw new SessionEnded(reason);
+  return recordOrNotFound(record);
+}
+
+/** Held against what the opening evidence showed; each check stops a build that the two quotes do not enclose. */
+function whyNotClosed({ opening }: StoredSession, judged: Judged): Refusal | undefined {
+  const { platform } = judged.appraisal;
+  if (!judged.authentic || opening === undefined) {
+    const first = platform.refusals[0];
+    return refusal(
+      'SESSION_EVIDENCE_REFUSED' satisfies ServerCode,
+      `The closing evidence does not hold${first === undefined ? '.' : `: ${first.message} (${first.code})`}`,
+      { pointer: first?.pointer },
+    );
+  }
+  const closing = openingOf(judged);
+  // Another boot may have run anything in between; its logs are gone.
+  if (closing.resetCount !== opening.resetCount || closing.restartCount !== opening.restartCount) {
+    return refusal(
+      'SESSION_REBOOTED' satisfies ServerCode,
+      `The build host was restarted during the session: boot ${opening.resetCount}.${opening.restartCount} when it was opened, ${closing.resetCount}.${closing.restartCount} now.`,
+    );
+  }
+  // Within one boot the TPM's clock only goes forward; a quote from before the opening is not one from after it.
+  if (BigInt(closing.clock) < BigInt(opening.clock)) {
+    return refusal(
+      'SESSION_CLOCK_WENT_BACK' satisfies ServerCode,
+      'The closing quote is older than the opening one by the TPM’s clock.',
+    );
+  }
+  return platform.state === 'VERIFIED' ? undefined : notVerified(platform.state, platform.refusals[0]);
+}
+
+function sessionClaims(
+  session: StoredSession,
+  judged: Judged,
+  signingKey: CertifiedKey,
+  subject: Digest,
+  statement: Digest,
+  evidence: Digest,
+): SessionClaims {
+  const { platform, boot } = judged.appraisal;
+  if (platform.tier === undefined || boot === undefined)
+    throw new Error('a VERIFIED platform has tier and boot');
+  return {
+    session: session.session,
+    subject,
+    statement,
+    signingKey: signingKey.spkiDigest,
+    evidence: [...session.record.evidence.map(parseDigest), evidence],
+    builder: session.attester,
+    tier: platform.tier,
+    boot: boot.resetCount,
+  };
+}
+
+/** A failure that is stored already. */
+class SessionEnded extends KallioError {
+  constructor(reason: Refusal) {
+    super(reason.code, reason.message, reason);
+  }
+}
+
+function endAsFailed({ store }: Verifier, id: string, error: KallioError, now: Date): void {
+  if (error instanceof SessionEnded) return;
+  store.transaction(() => {
+    if (store.sessions.get(id)?.state === 'open') store.sessions.fail(id, error.toJSON(), now.getTime());
+  });
+}

@@ -1,0 +1,41 @@
+import { KallioError } from '@kallio/codec';
+import { acknowledgedOf } from '../attestation/appraise.ts';
+import { admittedClaim } from '../attestation/evidence.ts';
+import type { Verifier } from '../attestation/verifier.ts';
+import type { ServerCode } from '../codes.ts';
+import { newId } from '../secrets.ts';
+import { isoTime } from '../time.ts';
+
+/** Begins a session for a build host; the nonce is for its opening evidence. */
+export function createSession({ store, config, nonces }: Verifier, attester: string, now: Date) {
+  const claim = admittedClaim(store, attester);
+  if (claim.kind !== 'builder') {
+    throw new KallioError(
+      'SESSION_NOT_BUILDER' satisfies ServerCode,
+      `${attester} is enrolled as a ${claim.kind}.`,
+      {
+        hint: 'Only a build host opens sessions.',
+      },
+    );
+  }
+  const time = now.getTime();
+  const session = newId();
+  const expiresAt = time + config.sessions.windowSeconds * 1000;
+  store.transaction(() => {
+    // Bounds what one build host can have the server keep.
+    const underWay = store.sessions.underWay(claim.claim).filter((s) => s.expiresAt > time).length;
+    if (underWay >= config.sessions.maxUnderWay) {
+      throw new KallioError(
+        'SESSION_TOO_MANY' satisfies ServerCode,
+        `${attester} has ${underWay} sessions under way.`,
+        {
+          hint: 'Close or abandon some, or wait until they expire.',
+        },
+      );
+    }
+    store.sessions.create(session, attester, claim.claim, time, expiresAt);
+  });
+  const { nonce } = nonces.issue({ attester, purpose: 'session-open', session }, now);
+  const { ima, instanceLog } = acknowledgedOf(store.continuity.get(claim.claim)?.value);
+  return { session, nonce, expiresAt: isoTime(expiresAt), from: { ima, instanceLog } };
+}

@@ -1,0 +1,60 @@
+import { type Digest, digestOf, equalBytes, fromBase64, KallioError } from '@kallio/codec';
+import type { Attestation } from '@kallio/evidence';
+import { signingKeyQualifyingData } from '@kallio/protocol';
+import {
+  checkSigningKey as checkKeyProperties,
+  nameOf,
+  parseAttest,
+  parsePublic,
+  parseSignature,
+  publicKeyOf,
+  verifySignature,
+} from '@kallio/tpm/structures';
+import type { ServerCode } from '../codes.ts';
+
+/** A signing key that the AK's own TPM holds. */
+export interface CertifiedKey {
+  /** SHA-256 of its SPKI. */
+  readonly spkiDigest: Digest;
+  /** SHA-256 of its TPMT_PUBLIC: what the closing quote is bound to. */
+  readonly publicDigest: Digest;
+}
+
+/**
+ * Checks that the AK vouches, for this closing of this session, that the signing key is in its TPM and can't leave it
+ * (TPM 2.0 Part 3, TPM2_Certify).
+ */
+export function checkSigningKey(
+  shown: { readonly public: string; readonly certification: Attestation },
+  binding: { readonly session: string; readonly nonce: string },
+  akPublic: Uint8Array,
+): CertifiedKey {
+  const bytes = fromBase64(shown.public);
+  const key = parsePublic(bytes);
+  // Stops a key that could be copied out of the TPM, or that Sigstore clients can't verify; the reasons stand there.
+  checkKeyProperties(key);
+  const attestBytes = fromBase64(shown.certification.attest);
+  // Stops a certification made by any other key, on this TPM or another.
+  verifySignature(
+    parsePublic(akPublic),
+    attestBytes,
+    parseSignature(fromBase64(shown.certification.signature)),
+  );
+  const attest = parseAttest(attestBytes);
+  // Stops a quote, or anything else the AK once signed, from passing for a certification.
+  if (attest.type !== 'certify') return uncertified('The AK signed something else than a certification.');
+  // Stops the certification of one key from being shown with another.
+  if (!equalBytes(attest.name, nameOf(key))) return uncertified('The AK certified another key.');
+  // Stops a certification of an earlier session from being shown again.
+  if (!equalBytes(attest.extraData, signingKeyQualifyingData(binding))) {
+    return uncertified('The certification was made for another session or nonce.');
+  }
+  const spki = new Uint8Array(publicKeyOf(key).export({ format: 'der', type: 'spki' }));
+  return { spkiDigest: digestOf(spki), publicDigest: digestOf(bytes) };
+}
+
+function uncertified(message: string): never {
+  throw new KallioError('SIGNING_KEY_NOT_CERTIFIED' satisfies ServerCode, message, {
+    pointer: '/signingKey/certification',
+  });
+}

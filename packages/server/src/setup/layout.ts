@@ -1,0 +1,29 @@
+import { join } from 'node:path';
+
+/** Where everything lies in a server's data folder (0700). `docs/operations.md` explains each. */
+export function layoutOf(dataDir: string) {
+  return {
+    root: dataDir,
+    config: join(dataDir, 'config.json'),
+    /** What agents and clients pin. */
+    ca: join(dataDir, 'ca.pem'),
+    keys: join(dataDir, 'keys'),
+    serverAuthorityKey: join(dataDir, 'keys', 'server-authority.key'),
+    /** Certificate and key of the TLS listener, in one file, so that they always match. */
+    serverTls: join(dataDir, 'keys', 'server.pem'),
+    attesterAuthority: join(dataDir, 'keys', 'attester-authority.pem'),
+    attesterAuthorityKey: join(dataDir, 'keys', 'attester-authority.key'),
+    resultKeys: join(dataDir, 'keys', 'results.json'),
+    logKey: join(dataDir, 'keys', 'log-p256.key'),
+    logWitnessedKey: join(dataDir, 'keys', 'log-ed25519.key'),
+    ekRoots: join(dataDir, 'ek-roots'),
+    policies: join(dataDir, 'policies'),
+    builderPolicy: join(dataDir, 'policies', 'builder.json'),
+    devicePolicy: join(dataDir, 'policies', 'device.json'),
+    store: join(dataDir, 'store.sqlite'),
+    lock: join(dataDir, 'lock.sqlite'),
+    log: join(dataDir, 'log'),
+  } as const;
+}
+
+export type Layout = ReturnType<typeof layoutOf>;

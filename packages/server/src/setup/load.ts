@@ -1,0 +1,72 @@
+import { createPrivateKey } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { AppraisalPolicy } from '@kallio/appraisal';
+import { KallioError } from '@kallio/codec';
+import { parsePemCertificates } from '@kallio/pki';
+import type { AttesterKind } from '@kallio/protocol';
+import type { LogKeys } from '@kallio/tlog';
+import type { ServerCode } from '../codes.ts';
+import { readConfig, readJsonFile, type ServerConfig } from './config.ts';
+import type { Layout } from './layout.ts';
+import { type ResultKeys, readResultKeys } from './result-keys.ts';
+
+/** Everything of the data folder that a running server reads once. */
+export interface Loaded {
+  readonly config: ServerConfig;
+  /** The server's own authority, PEM: what others pin. */
+  readonly ca: string;
+  readonly attesterAuthority: { readonly certificate: string; readonly key: string };
+  readonly resultKeys: ResultKeys;
+  readonly logKeys: LogKeys;
+  /** DER. */
+  readonly ekRoots: readonly Uint8Array[];
+  readonly policies: ReadonlyMap<AttesterKind, AppraisalPolicy>;
+}
+
+/** Reads a data folder; `SERVER_NOT_INITIALISED`, or `CONFIG_INVALID` naming the file that is wrong. */
+export function loadDataDir(layout: Layout): Loaded {
+  if (!existsSync(layout.config)) {
+    throw new KallioError(
+      'SERVER_NOT_INITIALISED' satisfies ServerCode,
+      `There is no server in ${layout.root}.`,
+      {
+        hint: 'Make one with: kallio server init',
+      },
+    );
+  }
+  const policies = new Map<AttesterKind, AppraisalPolicy>();
+  if (existsSync(layout.builderPolicy))
+    policies.set('builder', readJsonFile(layout.builderPolicy, AppraisalPolicy));
+  if (existsSync(layout.devicePolicy))
+    policies.set('device', readJsonFile(layout.devicePolicy, AppraisalPolicy));
+  return {
+    config: readConfig(layout.config),
+    ca: read(layout.ca),
+    attesterAuthority: {
+      certificate: read(layout.attesterAuthority),
+      key: read(layout.attesterAuthorityKey),
+    },
+    resultKeys: readResultKeys(layout.resultKeys),
+    logKeys: {
+      p256: createPrivateKey(read(layout.logKey)),
+      ed25519: createPrivateKey(read(layout.logWitnessedKey)),
+    },
+    ekRoots: readdirSync(layout.ekRoots)
+      .filter((name) => name.endsWith('.pem'))
+      .sort()
+      .flatMap((name) => parsePemCertificates(read(join(layout.ekRoots, name)))),
+    policies,
+  };
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new KallioError('CONFIG_INVALID' satisfies ServerCode, `${path} can’t be read.`, {
+      hint: 'Restore the data folder from a backup.',
+      cause,
+    });
+  }
+}

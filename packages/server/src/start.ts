@@ -1,0 +1,112 @@
+import { createPublicKey } from 'node:crypto';
+import { Server as HttpsServer } from 'node:https';
+import { createApp } from '@kallio/protocol/serve';
+import { LogWriter, logOrigin } from '@kallio/tlog';
+import type { FastifyInstance } from 'fastify';
+import { listenAddress, urlOf } from './address.ts';
+import { Streams } from './attestation/streams.ts';
+import type { ServerContext } from './context.ts';
+import { tidy } from './housekeeping.ts';
+import { createLogger, logRequests } from './http/logging.ts';
+import { mountRoles } from './roles.ts';
+import { layoutOf } from './setup/layout.ts';
+import { loadDataDir } from './setup/load.ts';
+import { lockDataDir } from './setup/lock.ts';
+import { serverTls } from './setup/transport.ts';
+import { openStore } from './store/store.ts';
+import type { Clock } from './time.ts';
+
+/** How a server is started. */
+export interface StartOptions {
+  readonly dataDir: string;
+  /** Mounts another role on the same listener. */
+  readonly register?: (app: FastifyInstance, context: ServerContext) => Promise<void>;
+  /** The time. The system's, unless a test says otherwise. */
+  readonly clock?: Clock;
+}
+
+/** A server that answers. */
+export interface RunningServer {
+  readonly url: string;
+  /** Ends streams and connections, then lets go of log and store. */
+  close(): Promise<void>;
+}
+
+const TIDY_MS = 60_000;
+const TLS_CHECK_MS = 3_600_000;
+
+/**
+ * Starts attestation server and log service on a data folder that {@link initServer} made. `SERVER_NOT_INITIALISED`,
+ * `SERVER_RUNNING`, `CONFIG_INVALID`, or what store and log refuse to open for.
+ */
+export async function startServer(options: StartOptions): Promise<RunningServer> {
+  const { dataDir, clock = () => new Date() } = options;
+  const layout = layoutOf(dataDir);
+  const loaded = loadDataDir(layout);
+  const { config } = loaded;
+  // Undone in reverse order, whether the server closes or never comes up.
+  const undo: (() => Promise<void> | void)[] = [];
+  const close = async () => {
+    for (const step of undo.splice(0).reverse()) await step();
+  };
+  try {
+    undo.push(lockDataDir(layout.lock));
+    const store = openStore(layout.store);
+    undo.push(() => store.close());
+    const logKey = new Uint8Array(
+      createPublicKey(loaded.logKeys.p256).export({ format: 'der', type: 'spki' }),
+    );
+    const origin = logOrigin(config.log.name, logKey);
+    const log = await LogWriter.open(layout.log, { origin, keys: loaded.logKeys, now: clock });
+    undo.push(() => log.close());
+
+    const logger = createLogger(config.logLevel);
+    const secureContext = async () => {
+      const pem = await serverTls(layout, config.names, clock());
+      return {
+        cert: pem,
+        key: pem,
+        ca: loaded.attesterAuthority.certificate,
+        minVersion: 'TLSv1.3',
+      } as const;
+    };
+    const app = createApp({
+      loggerInstance: logger,
+      disableRequestLogging: true,
+      forceCloseConnections: true,
+      requestTimeout: 120_000,
+      // A certificate is asked for, not demanded: people and first enrolments have none. What is offered is judged by
+      // `authenticate`, which answers a bad one with words instead of a broken connection.
+      https: { ...(await secureContext()), requestCert: true, rejectUnauthorized: false },
+    });
+    undo.push(() => app.close());
+    logRequests(app);
+    const streams = new Streams();
+    undo.push(() => streams.endAll());
+    const context = await mountRoles(app, { dataDir, loaded, store, log, streams, clock, logger });
+    await options.register?.(app, context);
+    await app.listen(listenAddress(config.listen));
+
+    const tidying = setInterval(() => {
+      try {
+        tidy(store, config, clock());
+      } catch (error) {
+        logger.error({ err: error }, 'tidying failed');
+      }
+    }, TIDY_MS);
+    const renewing = setInterval(() => {
+      secureContext().then(
+        (renewed) => app.server instanceof HttpsServer && app.server.setSecureContext(renewed),
+        (error: unknown) => logger.error({ err: error }, 'renewing the TLS certificate failed'),
+      );
+    }, TLS_CHECK_MS);
+    undo.push(() => {
+      clearInterval(tidying);
+      clearInterval(renewing);
+    });
+    return { url: urlOf(app, config), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}

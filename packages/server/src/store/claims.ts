@@ -1,0 +1,160 @@
+import { type Refusal, refusal } from '@kallio/codec';
+import type { AttesterKind } from '@kallio/protocol';
+import type { ServerCode } from '../codes.ts';
+import type { Database } from './database.ts';
+import { refusalFromText } from './refusal.ts';
+import { blob, integer, optional, type Row, text, word } from './row.ts';
+
+export const CLAIM_STATES = ['admitted', 'pending', 'held', 'refused', 'superseded'] as const;
+export type ClaimState = (typeof CLAIM_STATES)[number];
+
+/** What a TPM has proven about itself, and the name it asks for. */
+export interface ProvenClaim {
+  readonly attester: string;
+  readonly kind: AttesterKind;
+  /** SHA-256 of the EK's TPMT_PUBLIC, hexadecimal. */
+  readonly ek: string;
+  readonly ekPublic: Uint8Array;
+  /** DER. */
+  readonly ekCertificate: Uint8Array;
+  /** Subject of the root that the EK certificate chains to. */
+  readonly ekRoot: string;
+  /** Name of the AK, hexadecimal. */
+  readonly ak: string;
+  readonly akPublic: Uint8Array;
+}
+
+/** A proven claim and what became of it. */
+export interface Claim extends ProvenClaim {
+  readonly claim: number;
+  readonly state: ClaimState;
+  readonly reason?: Refusal;
+  readonly createdAt: number;
+}
+
+/** Claims and the history of decisions on them. Nothing here is ever deleted. */
+export class Claims {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  insert(proven: ProvenClaim, state: ClaimState, reason: Refusal | undefined, by: string, at: number): Claim {
+    const row = this.#db
+      .sql(
+        `INSERT INTO claims (attester, kind, ek, ek_public, ek_certificate, ek_root, ak, ak_public, state, reason,
+           created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
+      )
+      .get(
+        proven.attester,
+        proven.kind,
+        proven.ek,
+        proven.ekPublic,
+        proven.ekCertificate,
+        proven.ekRoot,
+        proven.ak,
+        proven.akPublic,
+        state,
+        reason === undefined ? null : JSON.stringify(reason),
+        at,
+      );
+    const claim = claimOf(row ?? {});
+    this.#note(claim.claim, state, reason, by, at);
+    return claim;
+  }
+
+  decide(claim: number, state: ClaimState, reason: Refusal | undefined, by: string, at: number): void {
+    this.#db
+      .sql('UPDATE claims SET state = ?, reason = ? WHERE claim = ?')
+      .run(state, reason === undefined ? null : JSON.stringify(reason), claim);
+    this.#note(claim, state, reason, by, at);
+  }
+
+  byNumber(claim: number): Claim | undefined {
+    return maybe(this.#db.sql('SELECT * FROM claims WHERE claim = ?').get(claim));
+  }
+
+  admittedAs(attester: string): Claim | undefined {
+    return maybe(
+      this.#db.sql(`SELECT * FROM claims WHERE attester = ? AND state = 'admitted'`).get(attester),
+    );
+  }
+
+  admittedTpm(ek: string): Claim | undefined {
+    return maybe(this.#db.sql(`SELECT * FROM claims WHERE ek = ? AND state = 'admitted'`).get(ek));
+  }
+
+  /** The newest claim of this TPM on this name. */
+  newest(attester: string, ek: string): Claim | undefined {
+    return maybe(
+      this.#db
+        .sql('SELECT * FROM claims WHERE attester = ? AND ek = ? ORDER BY claim DESC LIMIT 1')
+        .get(attester, ek),
+    );
+  }
+
+  /** Claims of this TPM that wait for an operator. */
+  waitingOf(ek: string): Claim[] {
+    return this.#db
+      .sql(`SELECT * FROM claims WHERE ek = ? AND state IN ('pending', 'held') ORDER BY claim`)
+      .all(ek)
+      .map(claimOf);
+  }
+
+  /** Did an operator ever refuse this TPM, and not admit it since? */
+  refusedByOperator(ek: string): boolean {
+    const row = this.#db
+      .sql(
+        `SELECT state FROM claims WHERE ek = ? AND state IN ('admitted', 'refused') ORDER BY claim DESC LIMIT 1`,
+      )
+      .get(ek);
+    return row !== undefined && text(row, 'state') === 'refused';
+  }
+
+  /** What an operator looks at: claims in force or waiting, and names that have nothing but ended claims. */
+  current(): Claim[] {
+    return this.#db
+      .sql(
+        `SELECT * FROM claims AS c WHERE state IN ('admitted', 'pending', 'held') OR claim =
+           (SELECT max(claim) FROM claims AS d WHERE d.attester = c.attester AND NOT EXISTS
+             (SELECT 1 FROM claims AS e WHERE e.attester = c.attester AND e.state IN ('admitted', 'pending', 'held')))
+         ORDER BY attester, claim`,
+      )
+      .all()
+      .map(claimOf);
+  }
+
+  #note(claim: number, state: ClaimState, reason: Refusal | undefined, by: string, at: number): void {
+    this.#db
+      .sql('INSERT INTO admissions (claim, at, state, by, reason) VALUES (?, ?, ?, ?, ?)')
+      .run(claim, at, state, by, reason === undefined ? null : JSON.stringify(reason));
+  }
+}
+
+/** Why a claim that lost its place to another is no longer in force. */
+export function superseded(): Refusal {
+  return refusal('ENROL_SUPERSEDED' satisfies ServerCode, 'A later claim took the place of this one.');
+}
+
+function maybe(row: Row | undefined): Claim | undefined {
+  return row === undefined ? undefined : claimOf(row);
+}
+
+function claimOf(row: Row): Claim {
+  const reason = optional(row, 'reason', text);
+  return {
+    claim: integer(row, 'claim'),
+    attester: text(row, 'attester'),
+    kind: word(row, 'kind', ['builder', 'device']),
+    ek: text(row, 'ek'),
+    ekPublic: blob(row, 'ek_public'),
+    ekCertificate: blob(row, 'ek_certificate'),
+    ekRoot: text(row, 'ek_root'),
+    ak: text(row, 'ak'),
+    akPublic: blob(row, 'ak_public'),
+    state: word(row, 'state', CLAIM_STATES),
+    ...(reason === undefined ? {} : { reason: refusalFromText(reason) }),
+    createdAt: integer(row, 'created_at'),
+  };
+}

@@ -1,0 +1,74 @@
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { KallioError } from '@kallio/codec';
+import type { ServerCode } from '../codes.ts';
+import { MIGRATIONS } from './migrations.ts';
+import { integer } from './row.ts';
+
+/**
+ * One SQLite file in WAL mode. `synchronous = FULL`: when a transaction has returned, it survives a power cut. The
+ * server relies on that everywhere: an answer is sent only after the transaction behind it has returned.
+ */
+export class Database {
+  readonly #db: DatabaseSync;
+  readonly #prepared = new Map<string, StatementSync>();
+
+  constructor(path: string) {
+    this.#db = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5_000 });
+    try {
+      this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;');
+      this.#migrate();
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
+  }
+
+  /** The statement for this SQL text, prepared once. Values only ever go in as parameters. */
+  sql(source: string): StatementSync {
+    let statement = this.#prepared.get(source);
+    if (statement === undefined) {
+      statement = this.#db.prepare(source);
+      this.#prepared.set(source, statement);
+    }
+    return statement;
+  }
+
+  /**
+   * Runs `work` as one transaction: all of it or nothing. `work` is synchronous, so no other request runs in between.
+   * COMMIT POINT: once this returns, what `work` wrote is on disk.
+   */
+  transaction<T>(work: () => T): T {
+    // A transaction inside another joins it: the outermost commits.
+    if (this.#db.isTransaction) return work();
+    this.#db.exec('BEGIN IMMEDIATE');
+    try {
+      const result = work();
+      this.#db.exec('COMMIT');
+      return result;
+    } catch (error) {
+      // A failed COMMIT may have rolled back already.
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #migrate(): void {
+    this.transaction(() => {
+      const row = this.#db.prepare('PRAGMA user_version').get() ?? {};
+      const version = integer(row, 'user_version');
+      if (version > MIGRATIONS.length) {
+        throw new KallioError(
+          'STORE_TOO_NEW' satisfies ServerCode,
+          `This store has schema ${version}; this server knows up to ${MIGRATIONS.length}.`,
+          { hint: 'Run the newer server that wrote it, or restore a backup.' },
+        );
+      }
+      for (const step of MIGRATIONS.slice(version)) this.#db.exec(step);
+      this.#db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+    });
+  }
+}

@@ -1,0 +1,32 @@
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import type { Digest } from '@kallio/codec';
+import type { Database } from './database.ts';
+import { blob } from './row.ts';
+
+/** Evidence messages as they came, by the digest of their canonical form; compressed, because logs repeat. */
+export class EvidenceStore {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /** `bytes`: the message in canonical JSON, whose SHA-256 is `digest`. */
+  put(digest: Digest, attester: string, at: number, bytes: Uint8Array): void {
+    this.#db
+      .sql('INSERT INTO evidence (digest, attester, at, bytes) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING')
+      .run(digest, attester, at, zstdCompressSync(bytes));
+  }
+
+  get(digest: Digest): Uint8Array | undefined {
+    const row = this.#db.sql('SELECT bytes FROM evidence WHERE digest = ?').get(digest);
+    return row === undefined ? undefined : new Uint8Array(zstdDecompressSync(blob(row, 'bytes')));
+  }
+
+  /** Forgets evidence older than `before` that no session rests on. */
+  prune(before: number): void {
+    this.#db
+      .sql('DELETE FROM evidence WHERE at < ? AND digest NOT IN (SELECT digest FROM session_evidence)')
+      .run(before);
+  }
+}

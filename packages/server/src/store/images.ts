@@ -1,0 +1,49 @@
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { type Digest, parseDigest } from '@kallio/codec';
+import type { Database } from './database.ts';
+import { blob, text } from './row.ts';
+
+/** Which file manifest an image has, as logged statements of closed sessions name it, and the manifests themselves. */
+export class Images {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /** Notes that a logged statement of this closed session names this file manifest for the image. */
+  name(image: Digest, fileManifest: Digest, session: string, logIndex: number): void {
+    this.#db
+      .sql(
+        `INSERT INTO image_references (image, file_manifest, session, log_index) VALUES (?, ?, ?, ?)
+           ON CONFLICT DO NOTHING`,
+      )
+      .run(image, fileManifest, session, logIndex);
+  }
+
+  /**
+   * The file manifest's digest for an image. Two statements that name different ones can't both be true; which one is
+   * false is not known here, so the image then has none.
+   */
+  fileManifestOf(image: Digest): Digest | undefined {
+    const rows = this.#db.sql('SELECT file_manifest FROM image_references WHERE image = ?').all(image);
+    const [only, ...others] = rows;
+    return only === undefined || others.length > 0 ? undefined : parseDigest(text(only, 'file_manifest'));
+  }
+
+  has(fileManifest: Digest): boolean {
+    return this.#db.sql('SELECT 1 FROM file_manifests WHERE digest = ?').get(fileManifest) !== undefined;
+  }
+
+  /** `bytes`: canonical JSON, whose SHA-256 is `fileManifest`. */
+  put(fileManifest: Digest, bytes: Uint8Array): void {
+    this.#db
+      .sql('INSERT INTO file_manifests (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING')
+      .run(fileManifest, zstdCompressSync(bytes));
+  }
+
+  get(fileManifest: Digest): Uint8Array | undefined {
+    const row = this.#db.sql('SELECT bytes FROM file_manifests WHERE digest = ?').get(fileManifest);
+    return row === undefined ? undefined : new Uint8Array(zstdDecompressSync(blob(row, 'bytes')));
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * The schema, as steps: step N brings a store of `user_version` N to N + 1. A step that has shipped never changes.
+ * Times are milliseconds since 1970, UTC. Secrets stand here as SHA-256 only.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE settings (
+    name  TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+  ) STRICT;
+
+  -- A proven claim: this TPM (EK, AK) asks to be this attester. Claims are never deleted: they are the history.
+  CREATE TABLE claims (
+    claim          INTEGER PRIMARY KEY,
+    attester       TEXT NOT NULL,
+    kind           TEXT NOT NULL CHECK (kind IN ('builder', 'device')),
+    ek             TEXT NOT NULL,
+    ek_public      BLOB NOT NULL,
+    ek_certificate BLOB NOT NULL,
+    ek_root        TEXT NOT NULL,
+    ak             TEXT NOT NULL,
+    ak_public      BLOB NOT NULL,
+    state          TEXT NOT NULL CHECK (state IN ('admitted', 'pending', 'held', 'refused', 'superseded')),
+    reason         TEXT,
+    created_at     INTEGER NOT NULL
+  ) STRICT;
+  -- One TPM is one attester, whatever code runs above: a second claim can't become admitted beside the first.
+  CREATE UNIQUE INDEX one_tpm_per_attester ON claims (attester) WHERE state = 'admitted';
+  CREATE UNIQUE INDEX one_attester_per_tpm ON claims (ek) WHERE state = 'admitted';
+  CREATE INDEX claims_by_attester ON claims (attester);
+  CREATE INDEX claims_by_ek ON claims (ek);
+
+  CREATE TABLE admissions (
+    claim  INTEGER NOT NULL REFERENCES claims (claim),
+    at     INTEGER NOT NULL,
+    state  TEXT NOT NULL,
+    by     TEXT NOT NULL,
+    reason TEXT
+  ) STRICT;
+  CREATE INDEX admissions_by_claim ON admissions (claim);
+  CREATE TRIGGER admissions_stay BEFORE UPDATE ON admissions BEGIN SELECT RAISE (ABORT, 'append-only'); END;
+  CREATE TRIGGER admissions_kept BEFORE DELETE ON admissions BEGIN SELECT RAISE (ABORT, 'append-only'); END;
+
+  -- The answer is SHA-256 of the MAC that the right TPM sends; the secret itself is not kept.
+  CREATE TABLE challenges (
+    challenge      TEXT PRIMARY KEY,
+    source         TEXT NOT NULL,
+    state          TEXT NOT NULL CHECK (state IN ('outstanding', 'burned', 'proven')),
+    answer         BLOB NOT NULL,
+    attester       TEXT NOT NULL,
+    kind           TEXT NOT NULL,
+    ek             TEXT NOT NULL,
+    ek_public      BLOB NOT NULL,
+    ek_certificate BLOB NOT NULL,
+    ek_root        TEXT NOT NULL,
+    ak             TEXT NOT NULL,
+    ak_public      BLOB NOT NULL,
+    join_token     BLOB,
+    expires_at     INTEGER NOT NULL,
+    claim          INTEGER REFERENCES claims (claim)
+  ) STRICT;
+  CREATE INDEX challenges_outstanding ON challenges (source, expires_at) WHERE state = 'outstanding';
+
+  CREATE TABLE join_tokens (
+    hash       BLOB PRIMARY KEY,
+    uses_left  INTEGER NOT NULL CHECK (uses_left >= 0),
+    kind       TEXT,
+    attester   TEXT,
+    expires_at INTEGER NOT NULL,
+    made_by    TEXT NOT NULL
+  ) STRICT;
+
+  CREATE TABLE tokens (
+    hash       BLOB PRIMARY KEY,
+    name       TEXT NOT NULL,
+    role       TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    expires_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    made_by    TEXT NOT NULL
+  ) STRICT;
+  CREATE UNIQUE INDEX one_token_per_name ON tokens (name) WHERE revoked_at IS NULL;
+
+  -- Client certificates that may still be in use; each dies with the claim it was issued for.
+  CREATE TABLE certificates (
+    fingerprint TEXT PRIMARY KEY,
+    claim       INTEGER NOT NULL REFERENCES claims (claim),
+    not_after   INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE spent_nonces (
+    nonce      BLOB PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE evidence (
+    digest   TEXT PRIMARY KEY,
+    attester TEXT NOT NULL,
+    at       INTEGER NOT NULL,
+    bytes    BLOB NOT NULL
+  ) STRICT;
+
+  CREATE TABLE results (
+    digest   TEXT PRIMARY KEY,
+    claim    INTEGER NOT NULL REFERENCES claims (claim),
+    attester TEXT NOT NULL,
+    at       INTEGER NOT NULL,
+    evidence TEXT NOT NULL,
+    ear      TEXT NOT NULL,
+    record   TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX results_by_claim ON results (claim, at);
+
+  -- What was judged of an attester's logs in its present boot, and its last result.
+  CREATE TABLE continuity (
+    claim   INTEGER PRIMARY KEY REFERENCES claims (claim),
+    version INTEGER NOT NULL,
+    value   TEXT NOT NULL,
+    result  TEXT NOT NULL REFERENCES results (digest)
+  ) STRICT;
+
+  CREATE TABLE sessions (
+    session     TEXT PRIMARY KEY,
+    attester    TEXT NOT NULL,
+    claim       INTEGER NOT NULL REFERENCES claims (claim),
+    state       TEXT NOT NULL CHECK (state IN ('opening', 'open', 'closed', 'failed', 'expired')),
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    closed_at   INTEGER,
+    opening     TEXT,
+    subject     TEXT,
+    statement   TEXT,
+    signing_key TEXT,
+    reason      TEXT,
+    ear         TEXT,
+    head        TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX sessions_by_attester ON sessions (attester, state);
+  CREATE INDEX sessions_by_time ON sessions (created_at);
+  CREATE TRIGGER sessions_end BEFORE UPDATE ON sessions WHEN OLD.state IN ('closed', 'failed', 'expired')
+    BEGIN SELECT RAISE (ABORT, 'a session that has ended never changes'); END;
+  CREATE TRIGGER sessions_kept BEFORE DELETE ON sessions BEGIN SELECT RAISE (ABORT, 'append-only'); END;
+
+  CREATE TABLE session_events (
+    session TEXT NOT NULL REFERENCES sessions (session),
+    seq     INTEGER NOT NULL,
+    event   TEXT NOT NULL,
+    head    TEXT NOT NULL,
+    PRIMARY KEY (session, seq)
+  ) STRICT;
+  CREATE TRIGGER session_events_stay BEFORE UPDATE ON session_events
+    BEGIN SELECT RAISE (ABORT, 'append-only'); END;
+  CREATE TRIGGER session_events_kept BEFORE DELETE ON session_events
+    BEGIN SELECT RAISE (ABORT, 'append-only'); END;
+
+  CREATE TABLE session_evidence (
+    session TEXT NOT NULL REFERENCES sessions (session),
+    seq     INTEGER NOT NULL,
+    digest  TEXT NOT NULL REFERENCES evidence (digest),
+    PRIMARY KEY (session, seq)
+  ) STRICT;
+  CREATE INDEX session_evidence_by_digest ON session_evidence (digest);
+
+  -- File manifests that a signed and logged statement of a closed session names for an image.
+  CREATE TABLE image_references (
+    image         TEXT NOT NULL,
+    file_manifest TEXT NOT NULL,
+    session       TEXT NOT NULL REFERENCES sessions (session),
+    log_index     INTEGER NOT NULL,
+    PRIMARY KEY (image, file_manifest)
+  ) STRICT;
+
+  CREATE TABLE file_manifests (
+    digest TEXT PRIMARY KEY,
+    bytes  BLOB NOT NULL
+  ) STRICT;
+  `,
+];

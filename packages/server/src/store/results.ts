@@ -1,0 +1,94 @@
+import { type Digest, DigestSchema, decodeShape, Exact, parseDigest, parseJson } from '@kallio/codec';
+import { AttesterId, Purpose } from '@kallio/evidence';
+import { Id, SubjectState } from '@kallio/protocol';
+import { type Static, Type } from 'typebox';
+import type { Database } from './database.ts';
+import { integer, type Row, text } from './row.ts';
+
+/** What stands behind a result: enough to say later why it came out so. */
+export const AppraisalRecord = Exact({
+  attester: AttesterId,
+  purpose: Purpose,
+  session: Type.Optional(Id),
+  policy: Type.String(),
+  platform: SubjectState,
+  instances: Type.Record(Type.String(), SubjectState),
+  /** resetCount of the boot that was seen; absent when the quote did not hold. */
+  boot: Type.Optional(Type.Integer()),
+  evidence: DigestSchema,
+});
+export type AppraisalRecord = Static<typeof AppraisalRecord>;
+
+/** A signed result and its record. */
+export interface StoredResult {
+  /** SHA-256 of the EAR's text. */
+  readonly digest: Digest;
+  readonly claim: number;
+  readonly at: number;
+  readonly ear: string;
+  readonly record: AppraisalRecord;
+}
+
+/** Signed results. */
+export class Results {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  insert(result: StoredResult): void {
+    this.#db
+      .sql(
+        'INSERT INTO results (digest, claim, attester, at, evidence, ear, record) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      )
+      .run(
+        result.digest,
+        result.claim,
+        result.record.attester,
+        result.at,
+        result.record.evidence,
+        result.ear,
+        JSON.stringify(result.record),
+      );
+  }
+
+  get(digest: string): StoredResult | undefined {
+    const row = this.#db.sql('SELECT * FROM results WHERE digest = ?').get(digest);
+    return row === undefined ? undefined : resultOf(row);
+  }
+
+  /** The last result of a claim. */
+  latest(claim: number): StoredResult | undefined {
+    const row = this.#db
+      .sql('SELECT * FROM results WHERE claim = ? ORDER BY at DESC, rowid DESC LIMIT 1')
+      .get(claim);
+    return row === undefined ? undefined : resultOf(row);
+  }
+
+  /** Forgets results older than `before`, but each claim's last and those that continuity rests on. */
+  prune(before: number): void {
+    this.#db
+      .sql(
+        `DELETE FROM results WHERE at < ?
+           AND rowid NOT IN (SELECT max(rowid) FROM results GROUP BY claim)
+           AND digest NOT IN (SELECT result FROM continuity)`,
+      )
+      .run(before);
+  }
+}
+
+function resultOf(row: Row): StoredResult {
+  return {
+    digest: parseDigest(text(row, 'digest')),
+    claim: integer(row, 'claim'),
+    at: integer(row, 'at'),
+    ear: text(row, 'ear'),
+    record: decodeShape(
+      AppraisalRecord,
+      parseJson(text(row, 'record'), { maxBytes: 64 * 1024 * 1024 }),
+      'STORE_CORRUPT',
+      'A stored appraisal record',
+    ),
+  };
+}

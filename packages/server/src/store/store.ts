@@ -1,0 +1,53 @@
+import { Certificates } from './certificates.ts';
+import { Challenges } from './challenges.ts';
+import { Claims } from './claims.ts';
+import { ContinuityStore } from './continuity.ts';
+import { Database } from './database.ts';
+import { EvidenceStore } from './evidence.ts';
+import { Images } from './images.ts';
+import { JoinTokens } from './join-tokens.ts';
+import { Results } from './results.ts';
+import { Sessions } from './sessions.ts';
+import { Settings } from './settings.ts';
+import { SpentNonces } from './spent-nonces.ts';
+import { Tokens } from './tokens.ts';
+
+/** Everything the attestation server keeps: one class a concept, all over one database. */
+export interface Store {
+  readonly settings: Settings;
+  readonly claims: Claims;
+  readonly challenges: Challenges;
+  readonly joinTokens: JoinTokens;
+  readonly tokens: Tokens;
+  readonly certificates: Certificates;
+  readonly spentNonces: SpentNonces;
+  readonly evidence: EvidenceStore;
+  readonly results: Results;
+  readonly continuity: ContinuityStore;
+  readonly sessions: Sessions;
+  readonly images: Images;
+  /** Runs `work` as one durable transaction; see {@link Database.transaction}. */
+  transaction<T>(work: () => T): T;
+  close(): void;
+}
+
+/** Opens the store at this path, bringing its schema up to date. */
+export function openStore(path: string): Store {
+  const db = new Database(path);
+  return {
+    settings: new Settings(db),
+    claims: new Claims(db),
+    challenges: new Challenges(db),
+    joinTokens: new JoinTokens(db),
+    tokens: new Tokens(db),
+    certificates: new Certificates(db),
+    spentNonces: new SpentNonces(db),
+    evidence: new EvidenceStore(db),
+    results: new Results(db),
+    continuity: new ContinuityStore(db),
+    sessions: new Sessions(db),
+    images: new Images(db),
+    transaction: (work) => db.transaction(work),
+    close: () => db.close(),
+  };
+}

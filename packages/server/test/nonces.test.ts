@@ -1,0 +1,82 @@
+import { describe, expect, it } from 'vitest';
+import { Nonces } from '../src/attestation/nonces.ts';
+import { Turns } from '../src/attestation/turns.ts';
+import { freshStore, T } from './fixture-store.ts';
+
+const fresh = freshStore();
+const now = new Date(T);
+const terms = { attester: 'a', purpose: 'session-open', session: 'session-1' } as const;
+const code = (c: string) => expect.objectContaining({ code: c });
+
+describe('a nonce', () => {
+  it('is spent once', () => {
+    const nonces = new Nonces(fresh.store, 60);
+    const { nonce } = nonces.issue(terms, now);
+    nonces.spend(nonce, terms, now);
+    expect(() => nonces.spend(nonce, terms, now)).toThrow(code('NONCE_SPENT'));
+  });
+
+  it.each([
+    ['another attester', { ...terms, attester: 'b' }],
+    ['another purpose', { ...terms, purpose: 'session-close' }],
+    ['another session', { ...terms, session: 'session-2' }],
+    ['no session', { attester: 'a', purpose: 'session-open' }],
+  ] as const)('is of no use for %s', (_, other) => {
+    const nonces = new Nonces(fresh.store, 60);
+    const { nonce } = nonces.issue(terms, now);
+    expect(() => nonces.spend(nonce, other, now)).toThrow(code('NONCE_UNKNOWN'));
+    nonces.spend(nonce, terms, now);
+  });
+
+  it('ends with its time', () => {
+    const nonces = new Nonces(fresh.store, 60);
+    const { nonce, expiresAt } = nonces.issue(terms, now);
+    expect(() => nonces.spend(nonce, terms, new Date(expiresAt))).toThrow(code('NONCE_EXPIRED'));
+    nonces.spend(nonce, terms, new Date(expiresAt - 1));
+  });
+
+  it('can’t be made up', () => {
+    const nonces = new Nonces(fresh.store, 60);
+    const { nonce } = nonces.issue(terms, now);
+    const altered = `${nonce.slice(0, -1)}${nonce.endsWith('0') ? '1' : '0'}`;
+    expect(() => nonces.spend(altered, terms, now)).toThrow(code('NONCE_UNKNOWN'));
+    expect(() => nonces.spend('00'.repeat(32), terms, now)).toThrow(code('NONCE_UNKNOWN'));
+  });
+
+  it('outlives a restart of the server, spent or not', () => {
+    const before = new Nonces(fresh.store, 60);
+    const [spent, unspent] = [before.issue(terms, now).nonce, before.issue(terms, now).nonce];
+    before.spend(spent, terms, now);
+    fresh.reopen();
+    const after = new Nonces(fresh.store, 60);
+    expect(() => after.spend(spent, terms, now)).toThrow(code('NONCE_SPENT'));
+    after.spend(unspent, terms, now);
+  });
+});
+
+describe('turns', () => {
+  it('are taken one after another by one attester, and side by side by two', async () => {
+    const turns = new Turns();
+    const steps: string[] = [];
+    const work = (name: string) => async () => {
+      steps.push(`${name} begins`);
+      await new Promise((resolve) => setImmediate(resolve));
+      steps.push(`${name} ends`);
+    };
+    await Promise.all([
+      turns.take('a', work('a1')),
+      turns.take('a', work('a2')),
+      turns.take('b', work('b1')),
+    ]);
+    expect(steps.indexOf('a2 begins')).toBeGreaterThan(steps.indexOf('a1 ends'));
+    expect(steps.indexOf('b1 begins')).toBeLessThan(steps.indexOf('a1 ends'));
+  });
+
+  it('go on after one that failed', async () => {
+    const turns = new Turns();
+    const failing = turns.take('a', () => Promise.reject(new Error('no')));
+    const next = turns.take('a', () => Promise.resolve('yes'));
+    await expect(failing).rejects.toThrow('no');
+    await expect(next).resolves.toBe('yes');
+  });
+});
