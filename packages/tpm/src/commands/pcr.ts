@@ -1,0 +1,75 @@
+import { Writer } from '@kallio/codec';
+import { NO_PASSWORD } from '../authorization.ts';
+import { type HashName, hashId } from '../structures/algorithms.ts';
+import { type PcrSelection, readPcrSelections, writePcrSelections } from '../structures/pcr-selection.ts';
+import { readSized } from '../structures/sized.ts';
+import type { Tpm } from '../tpm.ts';
+
+/** TPM2_PCR_Extend (Part 3 section 22.2). */
+export async function pcrExtend(
+  tpm: Tpm,
+  pcr: number,
+  digests: readonly (readonly [HashName, Uint8Array])[],
+): Promise<void> {
+  const parameters = new Writer().u32(digests.length);
+  for (const [hash, digest] of digests) parameters.u16(hashId(hash)).bytes(digest);
+  const response = await tpm.execute({
+    name: 'TPM2_PCR_Extend',
+    code: 0x182,
+    handles: [pcr],
+    authorizations: [NO_PASSWORD],
+    parameters: parameters.finish(),
+  });
+  response.parameters.end('TPM2_PCR_Extend');
+}
+
+/** What TPM2_PCR_Read gave at once: at most eight digests, in the order of the selection. */
+export interface PcrReadResponse {
+  /** Grows with every extend of any PCR: the same number twice means nothing moved. */
+  readonly updateCounter: number;
+  readonly selections: readonly PcrSelection[];
+  readonly digests: readonly Uint8Array[];
+}
+
+/** TPM2_PCR_Read (Part 3 section 22.4). */
+export async function pcrRead(tpm: Tpm, selections: readonly PcrSelection[]): Promise<PcrReadResponse> {
+  const response = await tpm.execute({
+    name: 'TPM2_PCR_Read',
+    code: 0x17e,
+    parameters: writePcrSelections(new Writer(), selections).finish(),
+  });
+  const reader = response.parameters;
+  const updateCounter = reader.u32('The update counter');
+  const given = readPcrSelections(reader);
+  const count = Math.min(reader.u32('The number of digests'), 8);
+  const digests = Array.from({ length: count }, () => readSized(reader, 64, 'A PCR value').slice());
+  reader.end('TPM2_PCR_Read');
+  return { updateCounter, selections: given, digests };
+}
+
+/** The values of PCRs of one bank, read in as many commands as it takes; again where a PCR moved in between. */
+export async function readPcrs(
+  tpm: Tpm,
+  bank: HashName,
+  pcrs: readonly number[],
+): Promise<Map<number, Uint8Array>> {
+  for (;;) {
+    const values = new Map<number, Uint8Array>();
+    const counters = new Set<number>();
+    let left = [...pcrs].sort((a, b) => a - b);
+    while (left.length > 0) {
+      const part = await pcrRead(tpm, [{ bank, pcrs: left }]);
+      const read = part.selections.flatMap((selection) => selection.pcrs);
+      counters.add(part.updateCounter);
+      read.forEach((pcr, index) => {
+        const value = part.digests[index];
+        if (value !== undefined) values.set(pcr, value);
+      });
+      const next = left.filter((pcr) => !values.has(pcr));
+      // A bank that is not allocated gives nothing: the caller sees what is missing.
+      if (next.length === left.length) return values;
+      left = next;
+    }
+    if (counters.size <= 1) return values;
+  }
+}

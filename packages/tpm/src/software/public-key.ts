@@ -1,0 +1,75 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { KallioError, toBase64Url } from '@kallio/codec';
+import type { TpmCode } from '../structures/error.ts';
+import type { EccPublic, RsaPublic, TpmtPublic } from '../structures/public.ts';
+
+/**
+ * The key as node:crypto uses it. Refuses what is too weak or unknown to be believed: RSA under 2048 bits, exponents
+ * other than 65537, curves other than P-256 and P-384, points off the curve.
+ */
+export function publicKeyOf(key: TpmtPublic): KeyObject {
+  switch (key.type) {
+    case 'rsa':
+      return rsaKey(key);
+    case 'ecc':
+      return eccKey(key);
+    case 'keyedhash':
+      throw new KallioError<TpmCode>('TPM_KEY_TYPE', 'A keyed-hash object has no public key.');
+  }
+}
+
+function rsaKey(key: RsaPublic): KeyObject {
+  // Attack: a short modulus can be factored, and its owner's evidence forged.
+  if (key.keyBits < 2048 || key.modulus.length * 8 !== key.keyBits) {
+    throw new KallioError<TpmCode>(
+      'TPM_KEY_SIZE',
+      `An RSA key of ${key.keyBits} bits is not accepted; 2048 is the least.`,
+    );
+  }
+  if (key.exponent !== 0 && key.exponent !== 65_537) {
+    throw new KallioError<TpmCode>(
+      'TPM_KEY_SIZE',
+      `The RSA exponent ${key.exponent} is not accepted; 65537 is.`,
+    );
+  }
+  return createPublicKey({ format: 'jwk', key: { kty: 'RSA', n: toBase64Url(key.modulus), e: 'AQAB' } });
+}
+
+const COORDINATE = { 'P-256': 32, 'P-384': 48 } as const;
+
+function eccKey(key: EccPublic): KeyObject {
+  const { curve } = key;
+  if (curve !== 'P-256' && curve !== 'P-384') {
+    throw new KallioError<TpmCode>(
+      'TPM_KEY_CURVE',
+      `The curve ${curve} is not accepted; P-256 and P-384 are.`,
+    );
+  }
+  const bytes = COORDINATE[curve];
+  try {
+    return createPublicKey({
+      format: 'jwk',
+      key: {
+        kty: 'EC',
+        crv: curve,
+        x: toBase64Url(padded(key.x, bytes)),
+        y: toBase64Url(padded(key.y, bytes)),
+      },
+    });
+  } catch (cause) {
+    throw new KallioError<TpmCode>('TPM_KEY_POINT', `This key is not a point of ${curve}.`, { cause });
+  }
+}
+
+/** Left-padded with zeros to a length: TPMs may drop leading zeros of a number. */
+export function padded(number: Uint8Array, length: number): Uint8Array {
+  if (number.length > length) {
+    throw new KallioError<TpmCode>(
+      'TPM_STRUCTURE',
+      `A number of ${number.length} bytes does not fit ${length}.`,
+    );
+  }
+  const out = new Uint8Array(length);
+  out.set(number, length - number.length);
+  return out;
+}

@@ -1,0 +1,57 @@
+import { constants, verify } from 'node:crypto';
+import { KallioError } from '@kallio/codec';
+import type { TpmCode } from '../structures/error.ts';
+import type { TpmtPublic } from '../structures/public.ts';
+import type { TpmtSignature } from '../structures/signature.ts';
+import { ecdsaDer } from './der.ts';
+import { publicKeyOf } from './public-key.ts';
+
+/**
+ * Throws unless `signature` is `key`'s over `message`. RSASSA, RSAPSS and ECDSA with SHA-256 or SHA-384. Where the key
+ * names its scheme, the signature must be of that scheme.
+ */
+export function verifySignature(key: TpmtPublic, message: Uint8Array, signature: TpmtSignature): void {
+  if (signature.hash === 'sha1') {
+    throw new KallioError<TpmCode>('TPM_SHA1', 'A signature over SHA-1 proves nothing any more.');
+  }
+  if (signature.hash === 'sha512') {
+    throw new KallioError<TpmCode>('TPM_SIGNATURE_SCHEME', 'Signatures are over SHA-256 or SHA-384.');
+  }
+  const { scheme } = key.type === 'keyedhash' ? { scheme: undefined } : key;
+  // Attack: a signature of a weaker scheme that the key was never meant for.
+  if (scheme !== undefined && scheme.scheme !== 'null') {
+    if (scheme.scheme !== signature.scheme || scheme.hash !== signature.hash) {
+      throw new KallioError<TpmCode>(
+        'TPM_SIGNATURE_SCHEME',
+        'This signature is not of the scheme that its key names.',
+      );
+    }
+  }
+  const isRsa = signature.scheme !== 'ecdsa';
+  if (isRsa !== (key.type === 'rsa')) {
+    throw new KallioError<TpmCode>(
+      'TPM_SIGNATURE_SCHEME',
+      'This signature and its key are of different kinds.',
+    );
+  }
+  const publicKey = publicKeyOf(key);
+  const good = isRsa
+    ? verify(
+        signature.hash,
+        message,
+        signature.scheme === 'rsassa'
+          ? { key: publicKey, padding: constants.RSA_PKCS1_PADDING }
+          : {
+              key: publicKey,
+              padding: constants.RSA_PKCS1_PSS_PADDING,
+              saltLength: constants.RSA_PSS_SALTLEN_AUTO,
+            },
+        signature.signature,
+      )
+    : verify(signature.hash, message, { key: publicKey, dsaEncoding: 'der' }, ecdsaDer(signature));
+  if (!good)
+    throw new KallioError<TpmCode>(
+      'TPM_SIGNATURE_INVALID',
+      'This signature is not by that key over that message.',
+    );
+}

@@ -1,0 +1,32 @@
+export { type Credential, makeCredential } from '../software/credential.ts';
+export { ecdsaDer } from '../software/der.ts';
+export { kdfa, kdfe } from '../software/kdf.ts';
+export { checkAk, checkEk, checkSigningKey } from '../software/key-properties.ts';
+export { publicKeyOf } from '../software/public-key.ts';
+export { verifySignature } from '../software/verify.ts';
+export { type CurveName, type HashName, hashBytes, hashId } from './algorithms.ts';
+export {
+  type CertifyAttest,
+  type ClockInfo,
+  type CreationAttest,
+  type NvAttest,
+  parseAttest,
+  type QuoteAttest,
+  type TpmsAttest,
+} from './attest.ts';
+export { decodeAttributes, encodeAttributes, type ObjectAttributes } from './attributes.ts';
+export type { TpmCode } from './error.ts';
+export { type PcrSelection, readPcrSelections, writePcrSelections } from './pcr-selection.ts';
+export {
+  type EccPublic,
+  type KeyedHashPublic,
+  marshalPublic,
+  nameOf,
+  parsePublic,
+  type RsaPublic,
+  type SigningScheme,
+  type SymmetricDefinition,
+  type TpmtPublic,
+} from './public.ts';
+export { parseSignature, readSignature, type TpmtSignature } from './signature.ts';
+export { readSized, writeSized } from './sized.ts';

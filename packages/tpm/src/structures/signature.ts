@@ -1,0 +1,43 @@
+import { KallioError, Reader } from '@kallio/codec';
+import { ALG, type HashName, hashName } from './algorithms.ts';
+import type { TpmCode } from './error.ts';
+import { readSized } from './sized.ts';
+
+/** TPMT_SIGNATURE (Part 2 section 11.3.4). */
+export type TpmtSignature =
+  | { readonly scheme: 'rsassa' | 'rsapss'; readonly hash: HashName; readonly signature: Uint8Array }
+  | { readonly scheme: 'ecdsa'; readonly hash: HashName; readonly r: Uint8Array; readonly s: Uint8Array };
+
+/** Parses a TPMT_SIGNATURE; trailing bytes are refused. */
+export function parseSignature(bytes: Uint8Array): TpmtSignature {
+  const reader = new Reader(bytes);
+  const signature = readSignature(reader);
+  reader.end('A TPMT_SIGNATURE');
+  return signature;
+}
+
+/** Reads a TPMT_SIGNATURE. */
+export function readSignature(reader: Reader): TpmtSignature {
+  const scheme = reader.u16('The scheme of a signature');
+  switch (scheme) {
+    case ALG.rsassa:
+    case ALG.rsapss:
+      return {
+        scheme: scheme === ALG.rsassa ? 'rsassa' : 'rsapss',
+        hash: hashName(reader.u16('The hash of a signature')),
+        signature: readSized(reader, 512, 'An RSA signature').slice(),
+      };
+    case ALG.ecdsa:
+      return {
+        scheme: 'ecdsa',
+        hash: hashName(reader.u16('The hash of a signature')),
+        r: readSized(reader, 66, 'r of a signature').slice(),
+        s: readSized(reader, 66, 's of a signature').slice(),
+      };
+    default:
+      throw new KallioError<TpmCode>(
+        'TPM_SIGNATURE_SCHEME',
+        `A signature of scheme 0x${scheme.toString(16)} is not known here.`,
+      );
+  }
+}
