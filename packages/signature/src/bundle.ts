@@ -7,10 +7,10 @@ import {
   fromHex,
   parseJson,
   toBase64,
-  toHex,
 } from '@kallio/codec';
 import type { Envelope, LogEntry } from '@kallio/tlog';
 import { Type } from 'typebox';
+import { BundleEntry, logEntryOf } from './bundle-entry.ts';
 import { PAYLOAD_TYPE } from './dsse.ts';
 import { signatureError } from './error.ts';
 import { keyHint } from './key.ts';
@@ -21,31 +21,11 @@ export const BUNDLE_MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json'
 /** Largest bundle read, in bytes. Larger ones are refused before a byte of them is parsed. */
 export const MAX_BUNDLE = 2 * 1024 * 1024;
 
-/** A 64-bit integer as protobuf's JSON writes it; only those a double holds exactly. */
-const Int64 = Type.String({ pattern: '^(?:0|[1-9]\\d{0,15})$' });
-const Bytes32 = Type.String({ pattern: '^[A-Za-z0-9+/]{43}=$' });
-
 const Bundle = Exact({
   mediaType: Type.Literal(BUNDLE_MEDIA_TYPE),
   verificationMaterial: Exact({
     publicKey: Exact({ hint: Type.String({ maxLength: 128 }) }),
-    tlogEntries: Type.Tuple([
-      Exact({
-        logIndex: Int64,
-        logId: Exact({ keyId: Bytes32 }),
-        kindVersion: Exact({ kind: Type.Literal('dsse'), version: Type.Literal('0.0.1') }),
-        integratedTime: Int64,
-        inclusionPromise: Exact({ signedEntryTimestamp: Base64(256) }),
-        inclusionProof: Exact({
-          logIndex: Int64,
-          rootHash: Bytes32,
-          treeSize: Int64,
-          hashes: Type.Array(Bytes32, { maxItems: 64 }),
-          checkpoint: Exact({ envelope: Type.String({ maxLength: 4096 }) }),
-        }),
-        canonicalizedBody: Base64(65_535),
-      }),
-    ]),
+    tlogEntries: Type.Tuple([BundleEntry]),
   }),
   dsseEnvelope: Exact({
     payload: Base64(1024 * 1024),
@@ -110,25 +90,11 @@ export function parseBundle(bytes: Uint8Array): ParsedBundle {
   const bundle = decodeShape(Bundle, document, 'BUNDLE_SHAPE', 'The bundle');
   const [entry] = bundle.verificationMaterial.tlogEntries;
   const [signature] = bundle.dsseEnvelope.signatures;
-  const proof = entry.inclusionProof;
   return {
     hint: bundle.verificationMaterial.publicKey.hint,
     envelope: { ...bundle.dsseEnvelope, signatures: [signature] },
     payload: fromBase64(bundle.dsseEnvelope.payload),
-    entry: {
-      logIndex: integer(entry.logIndex, 'logIndex'),
-      integratedTime: integer(entry.integratedTime, 'integratedTime'),
-      logId: toHex(fromBase64(entry.logId.keyId)),
-      body: entry.canonicalizedBody,
-      signedEntryTimestamp: entry.inclusionPromise.signedEntryTimestamp,
-      inclusionProof: {
-        logIndex: integer(proof.logIndex, 'inclusionProof/logIndex'),
-        treeSize: integer(proof.treeSize, 'inclusionProof/treeSize'),
-        rootHash: toHex(fromBase64(proof.rootHash)),
-        hashes: proof.hashes.map((hash) => toHex(fromBase64(hash))),
-        checkpoint: proof.checkpoint.envelope,
-      },
-    },
+    entry: logEntryOf(entry),
   };
 }
 
@@ -180,12 +146,4 @@ function requireKnownKind(document: unknown): void {
     });
   }
   decodeShape(EntryKind, entries[0], 'BUNDLE_LOG_ENTRY_KIND', 'The log entry');
-}
-
-function integer(text: string, field: string): number {
-  const value = Number(text);
-  if (Number.isSafeInteger(value)) return value;
-  throw signatureError('BUNDLE_SHAPE', 'This number is too large.', {
-    pointer: `/verificationMaterial/tlogEntries/0/${field}`,
-  });
 }

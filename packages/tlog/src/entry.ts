@@ -74,6 +74,10 @@ export function setPayload(
  */
 export function verifyLogEntry(entry: LogEntry, log: TrustedLog): void {
   verifySet(entry, log);
+  // A proof for another place would let one entry vouch for another.
+  if (entry.inclusionProof.logIndex !== entry.logIndex) {
+    throw tlogError('LOG_INDEX_MISMATCH', 'Entry and inclusion proof name different places in the log.');
+  }
   verifyEntryInclusion(entry, log);
 }
 
@@ -88,13 +92,15 @@ export function verifySet(entry: LogEntry, log: TrustedLog): void {
   }
 }
 
-/** The leaf under a head that the log signed: stops an entry that only its submitter ever saw. */
-export function verifyEntryInclusion(entry: LogEntry, log: TrustedLog): void {
+/**
+ * The leaf under a head that the log signed: stops an entry that only its submitter ever saw. A log of several trees
+ * (Rekor) counts entries over all of them, so the two indices may differ here; {@link verifyLogEntry} allows one.
+ */
+export function verifyEntryInclusion(
+  entry: Pick<LogEntry, 'body' | 'inclusionProof'>,
+  log: TrustedLog,
+): void {
   const proof = entry.inclusionProof;
-  // A proof for another place would let one entry vouch for another.
-  if (proof.logIndex !== entry.logIndex) {
-    throw tlogError('LOG_INDEX_MISMATCH', 'Entry and inclusion proof name different places in the log.');
-  }
   const root = fromHex(proof.rootHash, 32);
   const head = verifySigstoreCheckpoint(proof.checkpoint, log.publicKey, log.spki, log.origin);
   // The proof must lead to the head that is signed, not to a tree its bearer made up.

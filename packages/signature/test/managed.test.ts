@@ -1,0 +1,105 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fromBase64 } from '@kallio/codec';
+import { describe, expect, test } from 'vitest';
+import { verifyBundleWithKey } from '../src/managed.ts';
+import { makeTrustedRoot } from '../src/trusted-root.ts';
+
+const vectors = join(import.meta.dirname, '../../../../shared/vectors/sigstore-bundles');
+
+/** The key of Sigstore's public log, rekor.sigstore.dev, since 2021. */
+const rekor = fromBase64(
+  'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE2G2Y+2tabdTV5BcGiBIx0a9fAFwrkBbmLSGtks4L3qX6yYY0zufBnhC8Ur/iy55GhWP/9A/bY2LhC30M9+RYtw==',
+);
+const publicGood = makeTrustedRoot([
+  { publicKey: rekor, baseUrl: 'https://rekor.sigstore.dev', validFrom: new Date('2021-01-12T11:53:27Z') },
+]);
+
+/** The vectors' PEM as it comes: one of them is no key. */
+function spkiOfPem(pem: string): Uint8Array {
+  return new Uint8Array(Buffer.from(pem.replaceAll(/-----[^-]+-----|\n/g, ''), 'base64'));
+}
+
+function load(name: string) {
+  const file = (part: string) => new Uint8Array(readFileSync(join(vectors, name, part)));
+  const own = existsSync(join(vectors, name, 'trusted_root.json'));
+  return {
+    bundle: file('bundle.sigstore.json'),
+    publicKey: spkiOfPem(Buffer.from(file('key.pub')).toString()),
+    trustedRoot: own ? file('trusted_root.json') : publicGood,
+    artifact: new Uint8Array(readFileSync(join(vectors, 'a.txt'))),
+  };
+}
+
+describe.skipIf(!existsSync(vectors))(
+  'managed-key bundles of sigstore-conformance (skipped where absent)',
+  () => {
+    test('are accepted with their key, of two logs', () => {
+      expect(verifyBundleWithKey(load('managed-key-happy-path')).logIndex).toBe(771488337);
+      expect(verifyBundleWithKey(load('managed-key-and-trusted-root')).logIndex).toBe(51753644);
+    });
+
+    test('are refused with another key, and with what is no key', () => {
+      const honest = load('managed-key-happy-path');
+      verifyBundleWithKey(honest);
+      expect(() => verifyBundleWithKey({ ...honest, publicKey: rekor })).toThrow(
+        expect.objectContaining({ code: 'SIGNATURE_INVALID' }),
+      );
+      expect(() => verifyBundleWithKey(load('managed-key-wrong-key_fail'))).toThrow(
+        expect.objectContaining({ code: 'SIGNATURE_KEY_UNSUITABLE' }),
+      );
+    });
+
+    test('are refused for another artifact', () => {
+      const honest = load('managed-key-happy-path');
+      verifyBundleWithKey(honest);
+      const artifact = Uint8Array.of(...honest.artifact, 10);
+      const code = 'SIGNATURE_SUBJECT_MISMATCH';
+      expect(() => verifyBundleWithKey({ ...honest, artifact })).toThrow(expect.objectContaining({ code }));
+    });
+
+    test('are refused where the trusted root names another log', () => {
+      const honest = load('managed-key-and-trusted-root');
+      verifyBundleWithKey(honest);
+      const code = 'BUNDLE_LOG_UNTRUSTED';
+      expect(() => verifyBundleWithKey({ ...honest, trustedRoot: publicGood })).toThrow(
+        expect.objectContaining({ code }),
+      );
+    });
+
+    test('are refused with a log entry of another signature', () => {
+      const honest = load('managed-key-happy-path');
+      const other = JSON.parse(Buffer.from(load('managed-key-and-trusted-root').bundle).toString());
+      const swapped = JSON.parse(Buffer.from(honest.bundle).toString());
+      swapped.messageSignature = other.messageSignature;
+      verifyBundleWithKey(honest);
+      const bundle = new Uint8Array(Buffer.from(JSON.stringify(swapped)));
+      expect(() => verifyBundleWithKey({ ...honest, bundle })).toThrow(
+        expect.objectContaining({ code: 'SIGNATURE_LOG_LEAF' }),
+      );
+    });
+
+    test('are refused where time, place, proof or checkpoint were changed', () => {
+      const honest = load('managed-key-happy-path');
+      verifyBundleWithKey(honest);
+      const changes: [string, string, string][] = [
+        ['"integratedTime":"1766077479"', '"integratedTime":"1766077478"', 'LOG_SET_INVALID'],
+        ['"logIndex":"649584075"', '"logIndex":"649584074"', 'LOG_PROOF_MISMATCH'],
+        ['"treeSize":"649584076"', '"treeSize":"649584077"', 'LOG_HEAD_MISMATCH'],
+        ['"ysxPntoDCEDAQGR1', '"ysxPntoDCEDAQGR2', 'LOG_PROOF_MISMATCH'],
+        ['— rekor.sigstore.dev wNI9', '— rekor.sigstore.dev wNI8', 'LOG_CHECKPOINT_SIGNATURE'],
+        ['"logIndex":"771488337"', '"logIndex":"-1"', 'BUNDLE_SHAPE'],
+        ['bundle.v0.3+json', 'bundle.v0.2+json', 'BUNDLE_SHAPE'],
+        ['{"mediaType"', '{"mediaType":"","mediaType"', 'JSON_DUPLICATE_KEY'],
+      ];
+      const text = Buffer.from(honest.bundle).toString();
+      for (const [from, to, code] of changes) {
+        expect(text).toContain(from);
+        const bundle = new Uint8Array(Buffer.from(text.replace(from, to)));
+        expect(() => verifyBundleWithKey({ ...honest, bundle }), to).toThrow(
+          expect.objectContaining({ code }),
+        );
+      }
+    });
+  },
+);
