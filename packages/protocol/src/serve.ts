@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { decodeShape, KallioError, parseJson, refusal } from '@kallio/codec';
 import Fastify, {
   type FastifyInstance,
@@ -52,7 +53,13 @@ const RANK: Readonly<Record<Role, number>> = { viewer: 0, operator: 1, admin: 2 
  * refused, every failure as {@link ErrorReply} with a code, never a stack.
  */
 export function createApp(options: FastifyServerOptions & { readonly https?: object } = {}): FastifyInstance {
-  const app = Fastify({ bodyLimit: 4 * 1024 * 1024, ...options }) as unknown as FastifyInstance;
+  const app = Fastify({
+    bodyLimit: 4 * 1024 * 1024,
+    // What never reaches a route (an address that doesn't decode) is refused in the same form.
+    frameworkErrors: (error, _request, reply) => refuse(error, reply as unknown as FastifyReply),
+    clientErrorHandler: refuseNonsense,
+    ...options,
+  }) as unknown as FastifyInstance;
   app.setValidatorCompiler<TSchema>(({ schema, httpPart }) => (value: unknown) => {
     try {
       // Paths and queries are text: "7" may stand for 7 there. A body says what it means.
@@ -77,14 +84,29 @@ export function createApp(options: FastifyServerOptions & { readonly https?: obj
       .send(errorReply('NOT_FOUND', `There is nothing at ${request.method} ${request.url.slice(0, 256)}.`)),
   );
   app.setErrorHandler((error, request, reply) => {
-    const { status, body } = describe(error);
-    if (status >= 500) request.log.error({ err: error }, 'request failed');
-    return reply.code(status).send(body);
+    if (describe(error).status >= 500) request.log.error({ err: error }, 'request failed');
+    return refuse(error, reply);
   });
   return app;
 }
 
-/** Mounts a route: validates by its schemas, checks access, hands the parts to `handler`. */
+/** Answers bytes that are no HTTP request, as far as the connection still takes an answer. */
+function refuseNonsense(_error: Error, socket: Socket): void {
+  if (socket.writable) {
+    const body = JSON.stringify(errorReply('REQUEST_INVALID', 'This is no HTTP request.'));
+    socket.write(
+      `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+    );
+  }
+  socket.destroySoon();
+}
+
+function refuse(error: unknown, reply: FastifyReply): FastifyReply {
+  const { status, body } = describe(error);
+  return reply.code(status).send(body);
+}
+
+/** Mounts a route: checks access, validates by its schemas, hands the parts to `handler`. */
 export function serve<R extends Route>(
   app: FastifyInstance,
   declared: R,
@@ -92,6 +114,7 @@ export function serve<R extends Route>(
   handler: Handler<R>,
   options: { readonly bodyLimit?: number; readonly status?: number } = {},
 ): void {
+  const callers = new WeakMap<FastifyRequest, Principal>();
   app.route({
     method: declared.method,
     url: declared.path,
@@ -102,9 +125,15 @@ export function serve<R extends Route>(
       ...(declared.body === undefined ? {} : { body: declared.body }),
     },
     ...(options.bodyLimit === undefined ? {} : { bodyLimit: options.bodyLimit }),
-    handler: async (request, reply) => {
+    // Before the body is read: who may not call makes the server parse nothing.
+    onRequest: async (request) => {
       const principal = await authenticate(request);
       requireAccess(principal, declared.access);
+      callers.set(request, principal);
+    },
+    handler: async (request, reply) => {
+      const principal = callers.get(request);
+      if (principal === undefined) throw new Error('a request reached its handler without its check');
       const input = { params: request.params, query: request.query, body: request.body } as CallInput<R>;
       const answer = await handler(input, { principal, request, reply });
       return reply.code(options.status ?? 200).send(answer);

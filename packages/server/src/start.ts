@@ -2,7 +2,7 @@ import { createPublicKey } from 'node:crypto';
 import { Server as HttpsServer } from 'node:https';
 import { createApp } from '@kallio/protocol/serve';
 import { LogWriter, logOrigin } from '@kallio/tlog';
-import type { FastifyInstance } from 'fastify';
+import { type FastifyInstance, LogController } from 'fastify';
 import { listenAddress, urlOf } from './address.ts';
 import { Streams } from './attestation/streams.ts';
 import type { ServerContext } from './context.ts';
@@ -72,7 +72,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     };
     const app = createApp({
       loggerInstance: logger,
-      disableRequestLogging: true,
+      logController: new LogController({ disableRequestLogging: true }),
       forceCloseConnections: true,
       requestTimeout: 120_000,
       // A certificate is asked for, not demanded: people and first enrolments have none. What is offered is judged by

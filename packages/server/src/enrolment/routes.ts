@@ -10,6 +10,7 @@ import {
   joinTokenCreate,
   type ProtocolCode,
 } from '@kallio/protocol';
+import { admittedClaim } from '../attestation/evidence.ts';
 import { summaryOf } from '../attestation/standing.ts';
 import type { Streams } from '../attestation/streams.ts';
 import type { Verifier } from '../attestation/verifier.ts';
@@ -54,7 +55,10 @@ export function enrolmentRoutes(
     streams.end(params.attester);
     return summaryOf(verifier, claim, now);
   });
-  mount.route(attesterPush, ({ params }) => ({ asked: streams.send(params.attester, 'attest', {}) }));
+  mount.route(attesterPush, ({ params }) => {
+    const { attester } = admittedClaim(store, params.attester);
+    return { asked: streams.send(attester, 'attest', {}) };
+  });
   mount.route(joinTokenCreate, ({ body }, context) => {
     const token = newToken('join');
     const expiresAt = context.now.getTime() + body.ttlSeconds * 1000;

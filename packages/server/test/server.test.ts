@@ -1,0 +1,165 @@
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  attestersList,
+  LOG_CHECKPOINT,
+  statusShow,
+  tokenCreate,
+  tokenRevoke,
+  trustShow,
+} from '@kallio/protocol';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { initServer, resetAdminToken, startServer } from '../src/index.ts';
+import { type TestServer, testServer } from './fixture-server.ts';
+
+const code = (c: string) => expect.objectContaining({ code: c });
+
+describe('a server', () => {
+  let server: TestServer;
+  beforeAll(async () => {
+    server = await testServer();
+  });
+  afterAll(() => server.stop());
+
+  it('says that it is up, over TLS with its own authority', async () => {
+    expect(await server.client().call(statusShow, {})).toMatchObject({
+      name: 'kallio',
+      roles: ['attestation-server', 'log'],
+    });
+  });
+
+  it('speaks TLS 1.3 only', async () => {
+    const { connect } = await import('node:tls');
+    const { port } = new URL(server.url);
+    const attempt = (maxVersion: 'TLSv1.2' | 'TLSv1.3') =>
+      new Promise<string>((resolve) => {
+        const socket = connect({ host: '127.0.0.1', port: Number(port), ca: server.ca, maxVersion }, () => {
+          resolve(socket.getProtocol() ?? '');
+          socket.destroy();
+        });
+        socket.on('error', (error) => resolve(error.message));
+      });
+    expect(await attempt('TLSv1.3')).toBe('TLSv1.3');
+    expect(await attempt('TLSv1.2')).toMatch(/protocol version/);
+  });
+
+  it('publishes what relying parties pin, and a checkpoint of its empty log', async () => {
+    const trust = await server.client().call(trustShow, {});
+    expect(trust.issuer).toBe('verifier.edge.test');
+    expect(trust.jwks.keys).toEqual([expect.objectContaining({ kty: 'EC', alg: 'ES256' })]);
+    expect(trust.jwks.keys[0]).not.toHaveProperty('d');
+    expect(trust.log.baseUrl).toBe(`${server.url}/v1/log`);
+    const note = Buffer.from(
+      await server.client().raw('GET', `${LOG_CHECKPOINT}?rendering=sigstore`),
+    ).toString();
+    expect(note.split('\n')[0]).toBe(trust.log.origin);
+  });
+
+  it('gives out OpenAPI printed from its routes', async () => {
+    const document = JSON.parse(Buffer.from(await server.client().raw('GET', '/openapi.json')).toString());
+    expect(document.openapi).toBe('3.1.0');
+    expect(Object.keys(document.paths)).toContain('/v1/sessions/{session}/close');
+    expect(document.paths['/v1/status'].get.responses['200'].content['application/json'].schema.type).toBe(
+      'object',
+    );
+  });
+
+  it('lets roles do what they may', async () => {
+    const { token } = await server
+      .admin()
+      .call(tokenCreate, { body: { name: 'viewer', role: 'viewer', ttlSeconds: 60 } });
+    const viewer = server.client({ token });
+    expect(await viewer.call(attestersList, {})).toEqual({ attesters: [] });
+    await expect(viewer.call(tokenRevoke, { params: { name: 'viewer' } })).rejects.toThrow(code('FORBIDDEN'));
+    await expect(server.client().call(attestersList, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+    server.advance(60);
+    await expect(viewer.call(attestersList, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+  });
+
+  it('never takes a bad credential for none, on public routes either', async () => {
+    const bad = server.client({ token: `kallio_token_${'A'.repeat(43)}` });
+    await expect(bad.call(statusShow, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+    await expect(server.client({ token: 'x' }).call(statusShow, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+  });
+
+  it('ends a token that is revoked', async () => {
+    const { token } = await server
+      .admin()
+      .call(tokenCreate, { body: { name: 'ci', role: 'operator', ttlSeconds: 600 } });
+    const ci = server.client({ token });
+    await ci.call(attestersList, {});
+    expect(await server.admin().call(tokenRevoke, { params: { name: 'ci' } })).toEqual({ revoked: true });
+    await expect(ci.call(attestersList, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+  });
+
+  it('is the only one on its folder', async () => {
+    await expect(startServer({ dataDir: server.dataDir })).rejects.toThrow(code('SERVER_RUNNING'));
+  });
+
+  it('keeps its secrets to its owner', () => {
+    expect(statSync(server.dataDir).mode & 0o777).toBe(0o700);
+    for (const file of ['config.json', 'keys/results.json', 'keys/server.pem', 'keys/log-p256.key']) {
+      expect(statSync(join(server.dataDir, file)).mode & 0o077, file).toBe(0);
+    }
+    const stored = readFileSync(join(server.dataDir, 'store.sqlite'), 'latin1');
+    expect(stored).not.toContain(server.adminToken);
+  });
+
+  it('gives whoever owns the folder a new admin token, and the old one ends', async () => {
+    const token = resetAdminToken(server.dataDir, server.now());
+    await server.client({ token }).call(attestersList, {});
+    await expect(server.admin().call(attestersList, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+  });
+});
+
+describe('beginning', () => {
+  it('refuses a folder that holds a server, and one that holds none', async () => {
+    const server = await testServer();
+    await expect(
+      initServer({
+        dataDir: server.dataDir,
+        listen: '127.0.0.1:0',
+        names: ['localhost'],
+        trustDomain: 'other',
+        issuer: 'other',
+        log: { name: 'other' },
+        ekRoots: [],
+      }),
+    ).rejects.toThrow(code('SERVER_ALREADY_INITIALISED'));
+    await expect(startServer({ dataDir: join(server.dataDir, 'nothing') })).rejects.toThrow(
+      code('SERVER_NOT_INITIALISED'),
+    );
+    await server.stop();
+  });
+
+  it('leaves nothing behind when what it was told can’t be used', async () => {
+    const dataDir = join('/tmp', `kallio-never-${process.pid}`);
+    const told = {
+      dataDir,
+      listen: '127.0.0.1:0',
+      names: ['localhost'],
+      trustDomain: 'edge.test',
+      issuer: 'x',
+      log: { name: 'log.test' },
+      ekRoots: [],
+    };
+    await expect(initServer({ ...told, ekRoots: ['/nonexistent.pem'] })).rejects.toThrow(
+      code('CONFIG_INVALID'),
+    );
+    await expect(initServer({ ...told, listen: 'nowhere' })).rejects.toThrow(code('CONFIG_INVALID'));
+    await expect(initServer({ ...told, trustDomain: 'Not A Domain' })).rejects.toThrow(
+      code('CONFIG_INVALID'),
+    );
+    expect(existsSync(dataDir)).toBe(false);
+  });
+
+  it('refuses a configuration with an unknown setting, naming file and place', async () => {
+    const broken = testServer({}, (dataDir) => {
+      const path = join(dataDir, 'config.json');
+      writeFileSync(path, readFileSync(path, 'utf8').replace('"nonceSeconds"', '"nonceSecond"'));
+    });
+    await expect(broken).rejects.toThrow(
+      expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining('config.json') }),
+    );
+  });
+});
