@@ -66,14 +66,32 @@ export function tileExists(tile: TileId, size: number): boolean {
 /** The hashes of a tile, at least those a tree of the size in question has. */
 export type TileReader = (level: number, index: number) => Uint8Array;
 
-/** Nodes of the tree, read out of tiles: the levels between two tiles are hashed from the lower one. */
+/** Most nodes remembered between two tiles' levels; each takes about 150 bytes. */
+const REMEMBERED_NODES = 65_536;
+
+/**
+ * Nodes of the tree, read out of tiles: the levels between two tiles are hashed from the lower one. A node is over a
+ * complete sub-tree, so it never changes as the log grows, and is remembered.
+ */
 export function nodesFromTiles(tileAt: TileReader): NodeReader {
-  return (level, index) => {
+  const remembered = new Map<number, Uint8Array>();
+  const nodeAt: NodeReader = (level, index) => {
     const within = level % TILE_HEIGHT;
-    const first = index * 2 ** within;
-    const hashes = tileAt((level - within) / TILE_HEIGHT, Math.floor(first / TILE_WIDTH));
-    return hashTile(hashes, first % TILE_WIDTH, 2 ** within);
+    if (within === 0) {
+      const tile = tileAt(level / TILE_HEIGHT, Math.floor(index / TILE_WIDTH));
+      return hashTile(tile, index % TILE_WIDTH, 1);
+    }
+    const key = index * 64 + level;
+    let node = remembered.get(key);
+    if (node === undefined) {
+      node = nodeHash(nodeAt(level - 1, index * 2), nodeAt(level - 1, index * 2 + 1));
+      const [oldest] = remembered.keys();
+      if (remembered.size >= REMEMBERED_NODES && oldest !== undefined) remembered.delete(oldest);
+      remembered.set(key, node);
+    }
+    return node;
   };
+  return nodeAt;
 }
 
 /** Merkle tree hash over `count` (a power of two) of a tile's hashes. */

@@ -78,6 +78,7 @@ export class LogWriter {
   readonly #reader: LogReader;
   /** Leaf hash (as a string of its bytes) to index. */
   readonly #indexOf = new Map<string, number>();
+  readonly #nodeAt = nodesFromTiles((level, index) => this.#tileAt(level, index));
   readonly #tiles = new Map<string, Uint8Array>();
   readonly #inFlight = new Map<string, Promise<Placed>>();
   #waiting: Waiting[] = [];
@@ -186,7 +187,7 @@ export class LogWriter {
         logIndex: index,
         treeSize: size,
         rootHash: toHex(root),
-        hashes: inclusionProof(index, size, this.#nodes()).map(toHex),
+        hashes: inclusionProof(index, size, this.#nodeAt).map(toHex),
         checkpoint: signed.sigstore,
       },
     };
@@ -195,7 +196,7 @@ export class LogWriter {
   /** Hashes that show that the head of size `to` extends that of size `from`; `LOG_RANGE`. */
   consistency(from: number, to: number): Uint8Array[] {
     if (!(to <= this.#state.size)) throw tlogError('LOG_RANGE', `The log has no head of size ${to}.`);
-    return consistencyProof(from, to, this.#nodes());
+    return consistencyProof(from, to, this.#nodeAt);
   }
 
   /**
@@ -331,12 +332,10 @@ export class LogWriter {
     };
   }
 
-  #nodes() {
+  #tileAt(level: number, index: number): Uint8Array {
     const { size, edges } = this.#state;
-    return nodesFromTiles((level, index) => {
-      const full = index < Math.floor(size / TILE_WIDTH ** (level + 1));
-      return full ? this.#fullTile(level, index) : (edges[level] ?? concat());
-    });
+    const full = index < Math.floor(size / TILE_WIDTH ** (level + 1));
+    return full ? this.#fullTile(level, index) : (edges[level] ?? concat());
   }
 
   #fullTile(level: number, index: number): Uint8Array {
