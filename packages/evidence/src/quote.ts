@@ -1,0 +1,194 @@
+import { hash } from 'node:crypto';
+import { concat, equalBytes, fromBase64, fromHex, KallioError } from '@kallio/codec';
+import {
+  type ClockInfo,
+  type HashName,
+  hashBytes,
+  parseAttest,
+  parsePublic,
+  parseSignature,
+  type QuoteAttest,
+  type TpmtSignature,
+  verifySignature,
+} from '@kallio/tpm/structures';
+import { evidenceError } from './error.ts';
+import type { Attestation, PcrBank } from './message.ts';
+
+/** What a quote proves once it has been verified. Nothing in here is taken from unsigned parts of a message. */
+export interface VerifiedQuote {
+  readonly bank: HashName;
+  /** PCR values by number: exactly those that were quoted. */
+  readonly pcrs: ReadonlyMap<number, Uint8Array>;
+  readonly clockInfo: ClockInfo;
+  readonly firmwareVersion: bigint;
+}
+
+/** What a quote is held against. */
+export interface QuoteExpectation {
+  /** TPMT_PUBLIC of the enrolled AK. */
+  readonly akPublic: Uint8Array;
+  /** The qualifyingData that the verifier has computed itself. */
+  readonly qualifyingData: Uint8Array;
+  /** The one bank and the PCRs, ascending, that are to be judged. */
+  readonly bank: HashName;
+  readonly pcrs: readonly number[];
+}
+
+/** A quote whose signature and binding hold. */
+export interface AuthenticQuote {
+  readonly attest: QuoteAttest;
+  /** The hash of the signature, which is also that of the PCR digest (TPM 2.0 Part 3, TPM2_Quote). */
+  readonly hash: HashName;
+}
+
+/**
+ * The quote, if the enrolled AK signed it as an answer to this very question (TPM 2.0 Part 2 section 10.12, Part 3
+ * section 18.4). Nothing is read from the TPMS_ATTEST before its signature holds.
+ */
+export function authenticateQuote(
+  quote: Attestation,
+  { akPublic, qualifyingData }: Pick<QuoteExpectation, 'akPublic' | 'qualifyingData'>,
+): AuthenticQuote {
+  const bytes = decoded(quote.attest, '/quote/attest');
+  const signature = signatureOf(decoded(quote.signature, '/quote/signature'));
+  // Stops evidence of any TPM but the enrolled one, and any change to what it signed.
+  try {
+    verifySignature(parsePublic(akPublic), bytes, signature);
+  } catch (cause) {
+    throw evidenceError(
+      'QUOTE_SIGNATURE',
+      `The quote is not signed by the attester’s AK: ${sentenceOf(cause)}`,
+      { pointer: '/quote/signature', cause },
+    );
+  }
+  const attest = attestOf(bytes);
+  // Stops other things the AK signs (a certification, a creation proof) from being shown as a quote.
+  if (attest.type !== 'quote') {
+    throw evidenceError('QUOTE_TYPE', `The AK signed a structure of type ${attest.type}, not a quote.`, {
+      pointer: '/quote/attest',
+    });
+  }
+  // Stops replay, relay, and parts of the message that were changed after the quote.
+  if (!equalBytes(attest.extraData, qualifyingData)) {
+    throw evidenceError(
+      'QUOTE_BINDING',
+      'The quote is bound to another question: another nonce, purpose, attester, session, subject, or other parts of the message.',
+      { pointer: '/quote/attest', hint: 'Ask for a fresh nonce and show evidence again.' },
+    );
+  }
+  return { attest, hash: signature.hash };
+}
+
+/**
+ * The quoted PCR values. The *signed* selection must be exactly the bank and PCRs to be judged, and the values offered
+ * exactly those selected: tools that trusted the unsigned selection took forged values (CVE-2024-29039).
+ */
+export function quotedPcrs(
+  { attest, hash: digestHash }: AuthenticQuote,
+  offered: readonly PcrBank[],
+  { bank, pcrs }: Pick<QuoteExpectation, 'bank' | 'pcrs'>,
+): VerifiedQuote {
+  const [selection, ...more] = attest.select;
+  // Stops a quote over PCRs of another bank, or fewer PCRs, or none, from standing for those that are judged.
+  if (
+    selection === undefined ||
+    more.length > 0 ||
+    selection.bank !== bank ||
+    selection.pcrs.length !== pcrs.length ||
+    !selection.pcrs.every((pcr, index) => pcr === pcrs[index])
+  ) {
+    throw evidenceError(
+      'QUOTE_SELECTION',
+      `The quote covers ${attest.select.map((s) => `${s.bank}:${s.pcrs.join(',')}`).join(' ') || 'no PCR'}, but ${bank}:${pcrs.join(',')} is judged.`,
+      { pointer: '/quote/attest' },
+    );
+  }
+  const values = offeredValues(offered, bank, pcrs);
+  // Stops PCR values that are not the TPM's.
+  const digest = hash(digestHash, concat(...values.values()), 'buffer');
+  if (!equalBytes(digest, attest.digest)) {
+    throw evidenceError('PCR_DIGEST', 'The PCR values offered are not those that the TPM quoted.', {
+      pointer: '/pcrs',
+    });
+  }
+  return { bank, pcrs: values, clockInfo: attest.clockInfo, firmwareVersion: attest.firmwareVersion };
+}
+
+/** The values offered, in the order of the selection. */
+function offeredValues(
+  offered: readonly PcrBank[],
+  bank: HashName,
+  pcrs: readonly number[],
+): Map<number, Uint8Array> {
+  const foreign = offered.findIndex((one, index) => one.bank !== bank || index > 0);
+  // Stops values that nobody signed from being offered beside those that were, for a careless reader to find.
+  if (foreign !== -1) {
+    throw evidenceError('PCR_BANK_NOT_QUOTED', 'PCR values of a bank are offered that is not quoted.', {
+      pointer: `/pcrs/${foreign}`,
+    });
+  }
+  const given = new Map(Object.entries(offered[0]?.values ?? {}));
+  for (const pcr of given.keys()) {
+    if (!pcrs.includes(Number(pcr))) {
+      throw evidenceError('PCR_NOT_QUOTED', `A value of PCR ${pcr} is offered, which is not quoted.`, {
+        pointer: `pcr:${pcr}`,
+      });
+    }
+  }
+  const values = new Map<number, Uint8Array>();
+  for (const pcr of pcrs) {
+    const value = given.get(String(pcr));
+    if (value === undefined || value.length !== hashBytes(bank) * 2) {
+      throw evidenceError('PCR_MISSING', `PCR ${pcr} is quoted, but its value is not offered.`, {
+        pointer: `pcr:${pcr}`,
+      });
+    }
+    values.set(pcr, fromHex(value));
+  }
+  return values;
+}
+
+function decoded(text: string, pointer: string): Uint8Array {
+  try {
+    return fromBase64(text);
+  } catch (cause) {
+    throw evidenceError('QUOTE_MALFORMED', 'A part of the quote is not canonical base64.', {
+      pointer,
+      cause,
+    });
+  }
+}
+
+function signatureOf(bytes: Uint8Array): TpmtSignature {
+  try {
+    return parseSignature(bytes);
+  } catch (cause) {
+    throw evidenceError('QUOTE_MALFORMED', `The signature can’t be read: ${sentenceOf(cause)}`, {
+      pointer: '/quote/signature',
+      cause,
+    });
+  }
+}
+
+function attestOf(bytes: Uint8Array) {
+  try {
+    return parseAttest(bytes);
+  } catch (cause) {
+    const code = cause instanceof KallioError ? cause.code : undefined;
+    throw evidenceError(
+      code === 'TPM_ATTEST_MAGIC'
+        ? 'QUOTE_MAGIC'
+        : code === 'TPM_ATTEST_TYPE'
+          ? 'QUOTE_TYPE'
+          : 'QUOTE_MALFORMED',
+      `The quote can’t be read: ${sentenceOf(cause)}`,
+      { pointer: '/quote/attest', cause },
+    );
+  }
+}
+
+/** A refusal's sentence. Anything that is not a refusal is a fault of this program and goes on up. */
+function sentenceOf(cause: unknown): string {
+  if (cause instanceof KallioError) return cause.message;
+  throw cause;
+}
