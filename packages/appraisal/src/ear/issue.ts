@@ -1,0 +1,159 @@
+import type { KeyObject } from 'node:crypto';
+import { canonicalBytes, KallioError, type Refusal } from '@kallio/codec';
+import { CompactSign, importJWK, type JWK } from 'jose';
+import type { Appraisal, PlatformAppraisal } from '../appraise.ts';
+import type { AppraisalCode } from '../codes.ts';
+import type { InstanceAppraisal } from '../instances.ts';
+import {
+  EAR_PROFILE,
+  EAR_TYPE,
+  type EarPayload,
+  EXTENSION,
+  INSTANCE_PREFIX,
+  type InstanceClaims,
+  type PlatformClaims,
+  type SessionClaims,
+  type TrustVector,
+} from './claims.ts';
+import { statusOf, vectorOf } from './vector.ts';
+
+/** What a signed result is made from. */
+export interface EarInput {
+  /** Name of the attestation server: `iss`. */
+  readonly issuer: string;
+  /** `sub`. */
+  readonly attester: string;
+  readonly appraisal: Appraisal;
+  readonly policyId: string;
+  readonly issuedAt: Date;
+  readonly ttlSeconds: number;
+  /** P-256 private key. */
+  readonly key: KeyObject | JWK;
+  /** `kid`: which of the published keys it is. */
+  readonly keyId: string;
+  /** For the result of a closed session. */
+  readonly session?: SessionClaims;
+}
+
+/** Most reasons that a result repeats for one subject; the appraisal record has all of them. */
+const MAX_REASONS = 8;
+const MAX_TEXT = 512;
+/** Most bytes of claims: relying parties take a result of 64 KiB, base64 and signature included. */
+const MAX_CLAIMS = 46 * 1024;
+
+/**
+ * Signs the result of an appraisal as EAR (draft-ietf-rats-ear-04): a compact JWT of type `application/eat+jwt`, ES256.
+ * Sub-modules: `platform`; `instance:<name>` for each instance; `build-env` for a closed session.
+ */
+export async function issueEar(input: EarInput): Promise<string> {
+  const { appraisal, attester, issuer, issuedAt, ttlSeconds, key, keyId, session } = input;
+  const iat = Math.floor(issuedAt.getTime() / 1000);
+  if (session !== undefined && appraisal.platform.state !== 'VERIFIED') {
+    // A build environment that was not verified must not get the claims that make an image's signature.
+    throw new KallioError('EAR_SESSION_NOT_VERIFIED', 'Only a VERIFIED platform closes a session.');
+  }
+  const payload: EarPayload = {
+    iss: issuer,
+    sub: attester,
+    iat,
+    exp: iat + ttlSeconds,
+    eat_profile: EAR_PROFILE,
+    ear_verifier_id: { developer: 'https://kallio.dev', build: 'kallio 0.1.0' },
+    submods: {
+      platform: platformClaims(input),
+      ...(session === undefined ? {} : { 'build-env': buildEnvironment(session, input) }),
+    },
+  };
+  const claims = withInstances(payload, input);
+  const signingKey = 'kty' in key ? await importJWK(key, 'ES256') : key;
+  return new CompactSign(canonicalBytes(claims))
+    .setProtectedHeader({ alg: 'ES256', typ: EAR_TYPE, kid: keyId })
+    .sign(signingKey);
+}
+
+/**
+ * Adds a sub-module for each instance while there is room, VERIFIED ones first: an instance that a result does not name
+ * is not VERIFIED, so leaving a bad one out helps nobody.
+ */
+function withInstances(payload: EarPayload, input: EarInput): EarPayload {
+  const verified = ([, { state }]: readonly [string, InstanceAppraisal]) => state === 'VERIFIED';
+  const all = [...input.appraisal.instances];
+  const submods: EarPayload['submods'] & Record<string, unknown> = { ...payload.submods };
+  let room = MAX_CLAIMS - canonicalBytes(payload).length;
+  for (const [id, instance] of [...all.filter(verified), ...all.filter((one) => !verified(one))]) {
+    const claims = instanceClaims(instance, input);
+    room -= canonicalBytes({ [INSTANCE_PREFIX + id]: claims }).length;
+    if (room < 0) break;
+    submods[INSTANCE_PREFIX + id] = claims;
+  }
+  return { ...payload, submods };
+}
+
+function platformClaims({ appraisal, policyId }: EarInput): PlatformClaims {
+  const { authentic, boot, evidenceDigest, platform } = appraisal;
+  const vector = vectorOf(authentic ? affirmedOf(platform) : {}, platform.refusals);
+  return {
+    ear_status: statusOf(platform.state, vector),
+    ear_trustworthiness_vector: vector,
+    ear_appraisal_policy_ids: [policyId],
+    [EXTENSION]: {
+      state: platform.state,
+      ...(platform.tier === undefined ? {} : { tier: platform.tier }),
+      ...(boot === undefined ? {} : { boot: boot.resetCount }),
+      evidence: evidenceDigest,
+      reasons: reasonsOf(platform.refusals),
+      limits: platform.limits.map((limit) => clipped(limit)),
+    },
+  };
+}
+
+/** What a tier lets a verifier affirm when nothing speaks against it. */
+function affirmedOf({ tier }: PlatformAppraisal): TrustVector {
+  switch (tier) {
+    case 'A':
+      return { 'instance-identity': 2, configuration: 2, executables: 2, 'file-system': 2, hardware: 2 };
+    case 'B':
+      return { 'instance-identity': 2, configuration: 2, executables: 2, hardware: 2 };
+    default:
+      // Which firmware and programs run is not shown: no claim is made of them.
+      return { 'instance-identity': 2, configuration: 2 };
+  }
+}
+
+function instanceClaims(instance: InstanceAppraisal, { policyId }: EarInput): InstanceClaims {
+  const vector = vectorOf({ executables: 2, 'file-system': 2 }, instance.refusals);
+  return {
+    ear_status: statusOf(instance.state, vector),
+    ear_trustworthiness_vector: vector,
+    ear_appraisal_policy_ids: [policyId],
+    [EXTENSION]: {
+      state: instance.state,
+      container: instance.container,
+      ...(instance.image === undefined ? {} : { image: instance.image }),
+      reasons: reasonsOf(instance.refusals),
+    },
+  };
+}
+
+function buildEnvironment(session: SessionClaims, { appraisal, policyId }: EarInput) {
+  const vector = affirmedOf(appraisal.platform);
+  return {
+    ear_status: statusOf(appraisal.platform.state, vector),
+    ear_trustworthiness_vector: vector,
+    ear_appraisal_policy_ids: [policyId],
+    [EXTENSION]: { session },
+  };
+}
+
+function reasonsOf(refusals: readonly Refusal<AppraisalCode>[]) {
+  return refusals.slice(0, MAX_REASONS).map(({ code, message, pointer }) => ({
+    code,
+    message: clipped(message),
+    ...(pointer === undefined ? {} : { pointer: clipped(pointer) }),
+  }));
+}
+
+/** At most so many code units, and never half a surrogate pair. */
+function clipped(text: string): string {
+  return text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT - 2).toWellFormed()}…`;
+}

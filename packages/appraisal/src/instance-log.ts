@@ -1,0 +1,116 @@
+import { equalBytes, fromHex, type Refusal, toHex } from '@kallio/codec';
+import {
+  type EvidenceMessage,
+  INSTANCE_PCR,
+  type LoggedContainer,
+  replayInstanceLog,
+  runningInstances,
+  zeroPcr,
+} from '@kallio/evidence';
+import type { BootVerdict } from './boot.ts';
+import { type AppraisalCode, because, refusalOf } from './codes.ts';
+import { type Continuity, MAX_CONTAINERS } from './continuity.ts';
+
+type InstanceLogState = Continuity['instanceLog'];
+
+/** The instance log of a machine that has just started. */
+export const NO_INSTANCES: InstanceLogState = {
+  entries: 0,
+  pcr: toHex(zeroPcr('sha256')),
+  containers: [],
+};
+
+/** What the instance log came to. */
+export interface InstanceLogVerdict {
+  /** Where it stands now. What could not be believed has not moved it. */
+  readonly state: InstanceLogState;
+  readonly containers: ReadonlyMap<string, LoggedContainer>;
+  readonly refusals: readonly Refusal<AppraisalCode>[];
+  /** True when the log is shown to be all that PCR 14 was extended with. */
+  readonly explained: boolean;
+}
+
+/** Replays the instance log from where it was judged last to the quoted PCR 14. */
+export function judgeInstanceLog(
+  log: EvidenceMessage['instanceLog'],
+  quoted: ReadonlyMap<number, Uint8Array>,
+  boot: Exclude<BootVerdict, { kind: 'refused' }>,
+  previous: Continuity | undefined,
+): InstanceLogVerdict {
+  const held = heldLog(log.from, boot, previous);
+  const unmoved = (refusal: Refusal<AppraisalCode>): InstanceLogVerdict => ({
+    state: held,
+    containers: byId(held.containers),
+    refusals: [refusal],
+    explained: false,
+  });
+  // Stops entries from being skipped, and a position of an earlier boot from being kept in this one.
+  if (log.from !== held.entries) {
+    return unmoved(
+      because(
+        'LOG_POSITION',
+        `The instance log is shown from entry ${log.from}, but in this boot it was judged up to entry ${held.entries}.`,
+        { pointer: '/instanceLog/from', hint: 'Ask for a nonce: its answer says where to go on from.' },
+      ),
+    );
+  }
+  const value = quoted.get(INSTANCE_PCR);
+  if (value === undefined) {
+    return unmoved(
+      because('LOG_WITHOUT_QUOTE', `PCR ${INSTANCE_PCR} is not quoted, so nothing proves the instance log.`, {
+        pointer: `pcr:${INSTANCE_PCR}`,
+        hint: `Add PCR ${INSTANCE_PCR} to the policy.`,
+      }),
+    );
+  }
+  let replayed: Uint8Array;
+  try {
+    replayed = replayInstanceLog(fromHex(held.pcr, 32), log.entries, log.from);
+  } catch (cause) {
+    return unmoved(refusalOf(cause, 'INSTANCE_LOG_MISMATCH'));
+  }
+  // Stops an entry from being left out, added, changed or moved: only the TPM's own history gives this value.
+  if (!equalBytes(replayed, value)) {
+    return unmoved(
+      because(
+        'INSTANCE_LOG_MISMATCH',
+        `The instance log, ${log.from + log.entries.length} entries, does not lead to the PCR ${INSTANCE_PCR} that was quoted.`,
+        { pointer: `pcr:${INSTANCE_PCR}` },
+      ),
+    );
+  }
+  const containers = runningInstances(log.entries, byId(held.containers));
+  // Stops a log that opens containers without end from filling the verifier's store.
+  if (containers.size > MAX_CONTAINERS) {
+    return unmoved(
+      because(
+        'INSTANCE_LOG_TOO_LARGE',
+        `The instance log holds more than ${MAX_CONTAINERS} containers open.`,
+      ),
+    );
+  }
+  return {
+    state: {
+      entries: log.from + log.entries.length,
+      pcr: toHex(replayed),
+      containers: [...containers.values()],
+    },
+    containers,
+    refusals: [],
+    explained: true,
+  };
+}
+
+function heldLog(
+  from: number,
+  boot: Exclude<BootVerdict, { kind: 'refused' }>,
+  previous: Continuity | undefined,
+): InstanceLogState {
+  if (boot.kind === 'fresh' || previous === undefined) return NO_INSTANCES;
+  // TPM Restart (from hibernation) resets PCRs, TPM Resume does not: the replay shows which it was.
+  return boot.resumed && from === 0 ? NO_INSTANCES : previous.instanceLog;
+}
+
+function byId(containers: readonly LoggedContainer[]): Map<string, LoggedContainer> {
+  return new Map(containers.map((container) => [container.container, container]));
+}
