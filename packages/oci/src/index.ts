@@ -1,0 +1,20 @@
+export { configClaims, type ImageConfigClaims } from './config.ts';
+export type { OciCode } from './error.ts';
+export {
+  FILE_MANIFEST_TYPE,
+  type FileEntry,
+  FileManifest,
+  fileManifest,
+  fileManifestBytes,
+  fileManifestDigest,
+  parseFileManifest,
+} from './file-manifest.ts';
+export type { LayerLimits } from './layer.ts';
+export { type Layout, openLayout } from './layout.ts';
+export { type Descriptor, type ImageIndex, type ImageManifest, MEDIA, parseManifest } from './manifest.ts';
+export { type Artifact, copyImage, publishReferrer, referrerBlob } from './publish.ts';
+export { isLoopback, parseReference, pinned, type Reference } from './reference.ts';
+export { type RegistryAuth, Repository } from './registry.ts';
+export { checkRoot, type HashCache, type RootDifference } from './root-check.ts';
+export { collect, type FoundManifest, type ImageSource } from './source.ts';
+export { hostPlatform, type ImageContents, type Platform, walkImage } from './walk.ts';

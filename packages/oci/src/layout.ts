@@ -1,0 +1,66 @@
+import { createReadStream } from 'node:fs';
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Digest, digestOf, isDigest, parseDigest } from '@kallio/codec';
+import { ociError } from './error.ts';
+import { type Descriptor, MAX_MANIFEST, MEDIA, parseManifest } from './manifest.ts';
+import { type ImageSource, requireContent } from './source.ts';
+
+/** An OCI image layout on disk (image specification 1.1, "Image Layout"), as builders leave it. */
+export interface Layout extends ImageSource {
+  /** What its index names, in order. */
+  readonly manifests: readonly Descriptor[];
+}
+
+/** Opens an image layout. */
+export async function openLayout(dir: string): Promise<Layout> {
+  const index = parseManifest(await small(join(dir, 'index.json')), MEDIA.index);
+  if (index.kind !== 'index') throw ociError('OCI_LAYOUT', 'index.json is no image index.');
+  const path = (digest: Digest) => join(dir, 'blobs', 'sha256', digest.slice('sha256:'.length));
+  return {
+    manifests: index.manifests,
+
+    async manifest(reference) {
+      if (!isDigest(reference))
+        throw ociError('OCI_NOT_FOUND', 'In a layout, a manifest is named by its digest.');
+      const bytes = await small(path(reference));
+      if (digestOf(bytes) !== reference) {
+        throw ociError('OCI_DIGEST_MISMATCH', `The file of ${reference} holds something else.`, {
+          pointer: reference,
+        });
+      }
+      const named = index.manifests.find((descriptor) => descriptor.digest === reference);
+      return { bytes, digest: parseDigest(reference), mediaType: named?.mediaType ?? MEDIA.manifest };
+    },
+
+    async blob(descriptor, maxBytes) {
+      if (descriptor.size > maxBytes) {
+        throw ociError('OCI_TOO_LARGE', `${descriptor.digest} is longer than ${maxBytes} bytes.`);
+      }
+      const file = path(descriptor.digest);
+      const { size } = await stat(file);
+      if (size !== descriptor.size) {
+        throw ociError(
+          'OCI_SIZE_MISMATCH',
+          `The file of ${descriptor.digest} has ${size} bytes, not ${descriptor.size}.`,
+        );
+      }
+      return requireContent(new Uint8Array(await readFile(file)), descriptor);
+    },
+
+    async stream(descriptor) {
+      return createReadStream(path(descriptor.digest));
+    },
+  };
+}
+
+async function small(path: string): Promise<Uint8Array> {
+  try {
+    const { size } = await stat(path);
+    if (size > MAX_MANIFEST) throw ociError('OCI_TOO_LARGE', `${path} is longer than any manifest.`);
+    return new Uint8Array(await readFile(path));
+  } catch (cause) {
+    if (cause instanceof Error && cause.name === 'KallioError') throw cause;
+    throw ociError('OCI_LAYOUT', `This is no whole image layout: ${path} can’t be read.`, { cause });
+  }
+}

@@ -1,0 +1,55 @@
+import { type Digest, digestOf } from '@kallio/codec';
+import { ociError } from './error.ts';
+import type { Descriptor } from './manifest.ts';
+
+/** A manifest as it was found. */
+export interface FoundManifest {
+  readonly bytes: Uint8Array;
+  readonly digest: Digest;
+  readonly mediaType: string;
+}
+
+/** Where an image's pieces come from: a repository of a registry, or a layout on disk. Nothing it gives is believed. */
+export interface ImageSource {
+  /** The manifest of a digest or tag. */
+  manifest(reference: string): Promise<FoundManifest>;
+  /** A whole blob of at most so many bytes. */
+  blob(descriptor: Descriptor, maxBytes: number): Promise<Uint8Array>;
+  /** A blob's bytes as they come. The reader checks digest and size. */
+  stream(descriptor: Descriptor): Promise<AsyncIterable<Uint8Array>>;
+}
+
+/** Refuses bytes that are not the content that a descriptor names. */
+export function requireContent(
+  bytes: Uint8Array,
+  { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
+): Uint8Array {
+  if (bytes.length !== size) {
+    throw ociError('OCI_SIZE_MISMATCH', `${digest} should have ${size} bytes and has ${bytes.length}.`, {
+      pointer: digest,
+    });
+  }
+  // Attack: a registry (or who sits before it) gives other bytes for a digest.
+  if (digestOf(bytes) !== digest) {
+    throw ociError('OCI_DIGEST_MISMATCH', `What was given for ${digest} is something else.`, {
+      pointer: digest,
+    });
+  }
+  return bytes;
+}
+
+/** All of a stream, up to `maxBytes`. */
+export async function collect(
+  stream: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+  what: string,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of stream) {
+    length += chunk.length;
+    if (length > maxBytes) throw ociError('OCI_TOO_LARGE', `${what} is longer than ${maxBytes} bytes.`);
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}

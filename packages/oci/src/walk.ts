@@ -1,0 +1,108 @@
+import { type Json, parseJson } from '@kallio/codec';
+import { configClaims, type ImageConfigClaims } from './config.ts';
+import { ociError } from './error.ts';
+import { type Descriptor, type ImageManifest, MAX_CONFIG, MEDIA, parseManifest } from './manifest.ts';
+import type { FoundManifest, ImageSource } from './source.ts';
+
+/** `os/architecture`, as Go and OCI name them. */
+export interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+}
+
+/** The platform of this machine. */
+export function hostPlatform(): Platform {
+  const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
+  return { os: 'linux', architecture };
+}
+
+/** An image whose manifest and configuration have been read and checked; its layers are named, not read. */
+export interface ImageContents {
+  readonly manifest: FoundManifest;
+  readonly layers: readonly Descriptor[];
+  readonly config: { readonly descriptor: Descriptor; readonly bytes: Uint8Array; readonly json: Json };
+  readonly claims: ImageConfigClaims;
+}
+
+/** Most image manifests an index may name. */
+const MAX_INDEX = 256;
+const LAYER =
+  /^application\/vnd\.(?:oci\.image\.layer\.v1\.tar(?:\+gzip|\+zstd)?|docker\.image\.rootfs\.diff\.tar\.gzip)$/;
+
+/**
+ * From a tag or digest to an image: index (where it is one) -> manifest of the platform -> configuration. Every digest
+ * and size is checked; media types are the ones known; an index in an index is refused.
+ */
+export async function walkImage(
+  source: ImageSource,
+  reference: string,
+  platform: Platform = hostPlatform(),
+): Promise<ImageContents> {
+  const first = await source.manifest(reference);
+  const top = parseManifest(first.bytes, first.mediaType);
+  if (top.kind === 'manifest') return contents(source, first, top, platform);
+  // Attack: an index with so many entries, or so deep, that to walk it is all a machine does.
+  if (top.manifests.length > MAX_INDEX)
+    throw ociError('OCI_MANIFEST', `An index names at most ${MAX_INDEX} images.`);
+  const mine = top.manifests.filter(
+    (entry) => entry.platform?.os === platform.os && entry.platform.architecture === platform.architecture,
+  );
+  const [only, ...more] = mine;
+  // Attack: two images for one platform, of which each reader takes another.
+  if (only === undefined || more.length > 0) {
+    const many = only === undefined ? 'no image' : 'more than one image';
+    throw ociError('OCI_PLATFORM', `This index names ${many} for ${platform.os}/${platform.architecture}.`);
+  }
+  const found = await source.manifest(only.digest);
+  if (found.bytes.length !== only.size || found.mediaType !== only.mediaType) {
+    throw ociError(
+      'OCI_SIZE_MISMATCH',
+      'The manifest is not what its index says: another size or media type.',
+      {
+        pointer: only.digest,
+      },
+    );
+  }
+  const manifest = parseManifest(found.bytes, found.mediaType);
+  if (manifest.kind !== 'manifest') throw ociError('OCI_MANIFEST', 'An index in an index is not followed.');
+  return contents(source, found, manifest, platform);
+}
+
+async function contents(
+  source: ImageSource,
+  found: FoundManifest,
+  manifest: ImageManifest,
+  platform: Platform,
+): Promise<ImageContents> {
+  const { mediaType } = manifest.config;
+  if (mediaType !== MEDIA.config && mediaType !== MEDIA.dockerConfig) {
+    throw ociError('OCI_MEDIA_TYPE', `This manifest is of an artifact (${mediaType}), not of an image.`, {
+      pointer: '/config/mediaType',
+    });
+  }
+  for (const [index, layer] of manifest.layers.entries()) {
+    if (!LAYER.test(layer.mediaType)) {
+      throw ociError('OCI_MEDIA_TYPE', `A layer of type ${layer.mediaType} is not read here.`, {
+        pointer: `/layers/${index}/mediaType`,
+      });
+    }
+  }
+  const bytes = await source.blob(manifest.config, MAX_CONFIG);
+  const json = parseJson(bytes);
+  const claims = configClaims(json);
+  if (claims.layers.length !== manifest.layers.length) {
+    throw ociError('OCI_CONFIG', 'Manifest and configuration name different numbers of layers.', {
+      pointer: '/rootfs/diff_ids',
+    });
+  }
+  // Attack: an image of another platform, run under emulation or not at all, where this one was asked for.
+  if (claims.os !== platform.os || claims.architecture !== platform.architecture) {
+    throw ociError('OCI_PLATFORM', `This image is for ${claims.os}/${claims.architecture}.`);
+  }
+  return {
+    manifest: found,
+    layers: manifest.layers,
+    config: { descriptor: manifest.config, bytes, json },
+    claims,
+  };
+}

@@ -1,0 +1,249 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type Digest, digestOf, isDigest } from '@kallio/codec';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  checkRoot,
+  copyImage,
+  FILE_MANIFEST_TYPE,
+  type FileManifest,
+  fileManifest,
+  fileManifestBytes,
+  fileManifestDigest,
+  type ImageContents,
+  type ImageSource,
+  type Layout,
+  openLayout,
+  parseFileManifest,
+  parseManifest,
+  publishReferrer,
+  Repository,
+  referrerBlob,
+  walkImage,
+} from '../src/index.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'kallio-oci-'));
+const storage = ['--root', join(dir, 'store'), '--runroot', join(dir, 'run')];
+
+/** A container root mounted from buildah's own storage: an independent unpacking of the same layers. */
+function buildah(...args: string[]): string {
+  return execFileSync('buildah', [...storage, ...args], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  }).trim();
+}
+
+let layout: Layout;
+let image: ImageContents;
+let manifest: FileManifest;
+let container: string;
+let root: string;
+let registry: { host: string; stop(): Promise<void> };
+
+beforeAll(async () => {
+  const context = join(dir, 'context');
+  mkdirSync(context);
+  writeFileSync(join(context, 'one'), 'first');
+  writeFileSync(join(context, 'two'), 'second');
+  writeFileSync(
+    join(context, 'Containerfile'),
+    [
+      'FROM scratch',
+      'COPY one /opt/app/one',
+      'COPY one /opt/old/gone',
+      'COPY --chmod=4755 two /opt/app/two',
+      'ENV GREETING=moi',
+      'USER 1000:1000',
+      'EXPOSE 8080',
+      'ENTRYPOINT ["/opt/app/two"]',
+    ].join('\n'),
+  );
+  buildah('bud', '--isolation', 'chroot', '--layers', '-t', 'localhost/base', context);
+  writeFileSync(join(context, 'Containerfile'), 'FROM localhost/base\nCOPY two /opt/app/one\n');
+  buildah('bud', '--isolation', 'chroot', '--layers', '-t', 'localhost/app', context);
+  container = buildah('from', 'localhost/app');
+  root = buildah('mount', container);
+  rmSync(join(root, 'opt/old'), { recursive: true });
+  buildah('commit', container, 'localhost/final');
+  buildah('push', 'localhost/final', `oci:${join(dir, 'layout')}:final`);
+  layout = await openLayout(join(dir, 'layout'));
+  image = await walkImage(layout, layout.manifests[0]?.digest ?? '');
+  manifest = await fileManifest(layout, image);
+  registry = await startRegistry();
+});
+
+afterAll(async () => {
+  await registry.stop();
+  buildah('umount', container);
+  buildah('rm', '--all');
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function startRegistry() {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const address = probe.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  probe.close();
+  await once(probe, 'close');
+  const config = join(dir, 'registry.yml');
+  writeFileSync(
+    config,
+    `version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ${dir}/registry}}\nhttp: {addr: "127.0.0.1:${port}"}\n`,
+  );
+  const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
+  const host = `127.0.0.1:${port}`;
+  for (let i = 0; i < 100; i++) {
+    const up = await fetch(`http://${host}/v2/`).then(
+      (answer) => answer.ok,
+      () => false,
+    );
+    if (up) break;
+    await wait(50);
+  }
+  return {
+    host,
+    async stop() {
+      const gone = once(child, 'exit');
+      child.kill('SIGTERM');
+      await gone;
+    },
+  };
+}
+
+/** The layout, with one of its blobs replaced. */
+function tampered(digest: Digest, bytes: Uint8Array): ImageSource {
+  return {
+    manifest: (reference) => layout.manifest(reference),
+    blob: (descriptor, max) => layout.blob(descriptor, max),
+    stream: async (descriptor) =>
+      descriptor.digest === digest
+        ? (async function* () {
+            yield bytes;
+          })()
+        : layout.stream(descriptor),
+  };
+}
+
+describe('the file manifest of a real image', () => {
+  it('is what an independent engine unpacks: same files, same content, same modes', async () => {
+    const listed = execFileSync('find', ['.', '-type', 'f', '-printf', '%P %m\n'], {
+      cwd: root,
+      encoding: 'utf8',
+    });
+    const found = listed.trim().split('\n').sort();
+    expect(manifest.files.map(({ path, mode }) => `${path.slice(1)} ${mode.toString(8)}`).sort()).toEqual(
+      found,
+    );
+    expect(await checkRoot(root, manifest)).toEqual({ changed: [], missing: [], added: [] });
+  });
+
+  it('sees whiteouts, upper layers and set-id bits', () => {
+    const paths = new Map(manifest.files.map((file) => [file.path, file]));
+    expect([...paths.keys()]).toEqual(['/opt/app/one', '/opt/app/two']);
+    expect(paths.get('/opt/app/one')?.sha256).toBe(paths.get('/opt/app/two')?.sha256);
+    expect(paths.get('/opt/app/two')?.mode).toBe(0o4755);
+  });
+
+  it('is the same every time, and survives its own parser', async () => {
+    const again = await fileManifest(layout, image);
+    expect(fileManifestDigest(again)).toBe(fileManifestDigest(manifest));
+    expect(parseFileManifest(fileManifestBytes(manifest))).toEqual(manifest);
+  });
+
+  it('carries the configuration that the image runs with', () => {
+    expect(image.claims).toMatchObject({
+      entrypoint: ['/opt/app/two'],
+      user: '1000:1000',
+      ports: ['8080/tcp'],
+      environment: expect.arrayContaining(['GREETING=moi']),
+    });
+  });
+
+  it.each([
+    ['cut short', (bytes: Uint8Array) => bytes.slice(0, -20), 'OCI_LAYER'],
+    [
+      'followed by more',
+      (bytes: Uint8Array) => Buffer.concat([bytes, Buffer.from('more')]),
+      /OCI_(LAYER|SIZE_MISMATCH)/,
+    ],
+    ['replaced by another', () => Buffer.from('no layer'), 'OCI_LAYER'],
+  ])('refuses a layer that is %s', async (_, change, code) => {
+    const layer = image.layers[0];
+    if (layer === undefined) throw new Error('no layer');
+    const bytes = await layout.blob(layer, 1 << 20);
+    const bad = fileManifest(tampered(layer.digest, change(bytes)), image);
+    await expect(bad).rejects.toMatchObject({ code: expect.stringMatching(code) });
+    await expect(fileManifest(tampered(layer.digest, bytes), image)).resolves.toEqual(manifest);
+  });
+
+  it('refuses an image over its limits, and takes the same one under them', async () => {
+    const tight = { entries: 3, bytes: 1 << 30, ratio: 200 };
+    await expect(fileManifest(layout, image, tight)).rejects.toMatchObject({ code: 'OCI_LAYER_LIMIT' });
+    await expect(fileManifest(layout, image, { ...tight, entries: 100 })).resolves.toEqual(manifest);
+  });
+});
+
+describe('a root file system', () => {
+  it('is told apart from the image by every kind of change', async () => {
+    const path = join(root, 'opt/app/one');
+    appendFileSync(path, '!');
+    writeFileSync(join(root, 'opt/app/new'), 'x');
+    expect(await checkRoot(root, manifest)).toEqual({
+      changed: ['/opt/app/one'],
+      missing: [],
+      added: ['/opt/app/new'],
+    });
+    writeFileSync(path, 'second');
+    rmSync(join(root, 'opt/app/new'));
+    expect(await checkRoot(root, manifest)).toEqual({ changed: [], missing: [], added: [] });
+    rmSync(path);
+    expect((await checkRoot(root, manifest)).missing).toEqual(['/opt/app/one']);
+  });
+});
+
+describe('a registry without a referrers API', () => {
+  it('takes an image and its artifacts, and gives them back', async () => {
+    const repository = new Repository({ registry: registry.host, repository: 'team/app' });
+    const digest = await copyImage(layout, image, repository, 'v1');
+    expect(digest).toBe(image.manifest.digest);
+    const pulled = await walkImage(repository, 'v1');
+    expect(pulled.manifest.digest).toBe(digest);
+    expect(await fileManifest(repository, pulled)).toEqual(manifest);
+
+    const bytes = fileManifestBytes(manifest);
+    await Promise.all(
+      ['a', 'b', 'c'].map((name) =>
+        publishReferrer(repository, pulled.manifest, {
+          type: FILE_MANIFEST_TYPE,
+          bytes,
+          annotations: { name },
+        }),
+      ),
+    );
+    const referrers = await repository.referrers(digest, FILE_MANIFEST_TYPE);
+    expect(referrers.length).toBeGreaterThanOrEqual(1);
+    const found = await repository.manifest(referrers[0]?.digest ?? '');
+    const parsed = parseManifest(found.bytes, found.mediaType);
+    if (parsed.kind !== 'manifest') throw new Error('a referrer is a manifest');
+    const blob = referrerBlob(parsed, digest, FILE_MANIFEST_TYPE);
+    if (blob === undefined) throw new Error('a referrer has its blob');
+    expect(await repository.blob(blob, 1 << 20)).toEqual(bytes);
+    expect(referrerBlob(parsed, digestOf(new Uint8Array(1)), FILE_MANIFEST_TYPE)).toBeUndefined();
+    expect(await repository.referrers(digest, 'application/other')).toEqual([]);
+  });
+
+  it('says what is not there, and where nobody answers', async () => {
+    const there = new Repository({ registry: registry.host, repository: 'team/app' });
+    await expect(there.manifest('nothing')).rejects.toMatchObject({ code: 'OCI_NOT_FOUND' });
+    const nowhere = new Repository({ registry: '127.0.0.1:1', repository: 'team/app' });
+    await expect(nowhere.manifest('v1')).rejects.toMatchObject({ code: 'OCI_UNREACHABLE' });
+    expect(readdirSync(dir)).toContain('layout');
+    expect(isDigest(image.manifest.digest)).toBe(true);
+  });
+});
