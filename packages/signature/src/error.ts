@@ -5,6 +5,7 @@ export type SignatureCode =
   // The image has no signature at all; it has too many candidates to look at.
   | 'IMAGE_UNSIGNED'
   | 'IMAGE_TOO_MANY_SIGNATURES'
+  | 'IMAGE_FILE_MANIFEST'
   // The bundle as a document.
   | 'BUNDLE_TOO_LARGE'
   | 'BUNDLE_MEDIA_TYPE'

@@ -3,6 +3,7 @@ import type { Claims, Tier } from './statement.ts';
 
 /** The steps of a verification, in their order. */
 export type StepName =
+  | 'image'
   | 'bundle'
   | 'subject'
   | 'key'
@@ -13,7 +14,8 @@ export type StepName =
   | 'image-config'
   | 'result'
   | 'session'
-  | 'policy';
+  | 'policy'
+  | 'file-manifest';
 
 /** One step: what was found, or why it was refused. */
 export interface Step {

@@ -6,6 +6,7 @@ import {
   fromBase64,
   fromUtf8,
   KallioError,
+  parseDigest,
   parseJson,
 } from '@kallio/codec';
 import { configClaims, type ImageConfigClaims } from '@kallio/oci';
@@ -14,7 +15,6 @@ import { type ParsedBundle, parseBundle } from './bundle.ts';
 import { verifyEnvelope } from './dsse.ts';
 import { signatureError } from './error.ts';
 import { keyDigest, keyHint, type SigningKey, signingKeyOfPem } from './key.ts';
-import { membersOf } from './members.ts';
 import { type ImagePolicy, logOf } from './policy.ts';
 import {
   type ParsedStatement,
@@ -144,7 +144,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
     signingKey: keyDigest(key.spki),
     logIndex: bundle.entry.logIndex,
     integratedTime: bundle.entry.integratedTime,
-    evidence: session.evidence,
+    evidence: session.evidence.map(parseDigest),
   };
 }
 
@@ -194,16 +194,13 @@ function requireImage(
   statement: ParsedStatement,
   policy: ImagePolicy,
 ): ImageConfigClaims {
-  const config = parseJson(configBytes);
-  const image = configClaims(config);
+  const image = configClaims(parseJson(configBytes));
   if (canonicalize(image) !== canonicalize(statement.image)) {
     throw signatureError('SIGNATURE_IMAGE_CONFIG', 'The image’s configuration is not the signed one.', {
       pointer: '/predicate/image',
     });
   }
-  const members = membersOf(config);
-  const platform = `${members.get('os')}/${members.get('architecture')}`;
-  if (policy.platform !== undefined && policy.platform !== platform) {
+  if (policy.platform !== undefined && policy.platform !== `${image.os}/${image.architecture}`) {
     throw signatureError('SIGNATURE_PLATFORM', `The policy wants an image for ${policy.platform}.`);
   }
   return image;

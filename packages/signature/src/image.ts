@@ -1,0 +1,202 @@
+import { type Digest, KallioError, type Refusal } from '@kallio/codec';
+import {
+  type Artifact,
+  type Descriptor,
+  FILE_MANIFEST_TYPE,
+  type FileManifest,
+  fileManifest,
+  fileManifestDigest,
+  hostPlatform,
+  type ImageContents,
+  type ImageSource,
+  type Layout,
+  type Platform,
+  parseFileManifest,
+  parseManifest,
+  referrerBlob,
+  walkImage,
+} from '@kallio/oci';
+import { BUNDLE_MEDIA_TYPE, MAX_BUNDLE } from './bundle.ts';
+import { signatureError } from './error.ts';
+import type { ImagePolicy } from './policy.ts';
+import { PREDICATE_TYPE } from './statement.ts';
+import { type AcceptedImage, type RefusedImage, Trail } from './verdict.ts';
+import { verifyImageSignature } from './verify.ts';
+
+/** Most candidates whose bundles are read: anybody who may push can attach more. */
+const MAX_CANDIDATES = 64;
+/** Largest file manifest read, in bytes. */
+const MAX_FILE_MANIFEST = 256 * 1024 * 1024;
+const PREDICATE_ANNOTATION = 'dev.sigstore.bundle.predicateType';
+
+/** Where an image and what is attached to it come from. A repository is one; for a layout see {@link layoutSource}. */
+export interface SignedSource extends ImageSource {
+  referrers(subject: Digest, artifactType: string): Promise<readonly Descriptor[]>;
+}
+
+/** An image that may run, with everything that was read and checked on the way. */
+export interface VerifiedImage extends AcceptedImage {
+  readonly image: ImageContents;
+  readonly fileManifest: FileManifest;
+}
+
+/** A layout on disk in which image, signatures and file manifests lie together: for air gaps. */
+export function layoutSource(layout: Layout): SignedSource {
+  return {
+    manifest: (reference) => layout.manifest(reference),
+    blob: (descriptor, maxBytes) => layout.blob(descriptor, maxBytes),
+    stream: (descriptor) => layout.stream(descriptor),
+    referrers: async (_subject, artifactType) =>
+      layout.manifests.filter((descriptor) => descriptor.artifactType === artifactType),
+  };
+}
+
+/** A bundle as it is attached to its image: annotated as Sigstore's clients look for it. */
+export function bundleArtifact(bundle: Uint8Array): Artifact {
+  return {
+    type: BUNDLE_MEDIA_TYPE,
+    bytes: bundle,
+    annotations: { 'dev.sigstore.bundle.content': 'dsse-envelope', [PREDICATE_ANNOTATION]: PREDICATE_TYPE },
+  };
+}
+
+/**
+ * From a tag or digest to a verdict: walks the image, finds its signature, judges it, and gets the file manifest that
+ * the signature names. What registry and attacker bring is refused in the verdict, never thrown. An image without any
+ * signature is `IMAGE_UNSIGNED`. Whatever runs afterwards must be named by the verdict's digest: a tag may have moved.
+ */
+export async function verifyImage(
+  reference: string,
+  source: SignedSource,
+  policy: ImagePolicy,
+  now: Date,
+): Promise<VerifiedImage | RefusedImage> {
+  const trail = new Trail();
+  try {
+    // Stops other bytes for a digest, an image of another platform, documents of two kinds.
+    const image = await trail.step(
+      'image',
+      () => walkImage(source, reference, platformOf(policy)),
+      ({ manifest }) => `image manifest ${manifest.digest}`,
+    );
+    const verdict = await judge(image, source, policy, now);
+    if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
+    // Stops reference values for instances that are not of this image.
+    const files = new Trail();
+    const found = await files
+      .step(
+        'file-manifest',
+        () => findFileManifest(image, source, verdict.fileManifestDigest),
+        (manifest) => `${manifest.files.length} files`,
+      )
+      .catch((error: unknown) => refused(error, [...trail.steps, ...verdict.steps, ...files.steps]));
+    if ('refusal' in found) return found;
+    return {
+      ...verdict,
+      steps: [...trail.steps, ...verdict.steps, ...files.steps],
+      image,
+      fileManifest: found,
+    };
+  } catch (error) {
+    return refused(error, trail.steps);
+  }
+}
+
+function refused(error: unknown, steps: RefusedImage['steps']): RefusedImage {
+  if (!(error instanceof KallioError)) throw error;
+  return { ok: false, steps, refusal: error.toJSON() };
+}
+
+/** The first candidate that holds; otherwise the refusal of the one that came furthest. */
+async function judge(
+  image: ImageContents,
+  source: SignedSource,
+  policy: ImagePolicy,
+  now: Date,
+): Promise<AcceptedImage | RefusedImage> {
+  const manifestDigest = image.manifest.digest;
+  const listed = await source.referrers(manifestDigest, BUNDLE_MEDIA_TYPE);
+  // Annotations are not believed; they only say where to look first.
+  const ours = (candidate: Descriptor) => candidate.annotations?.[PREDICATE_ANNOTATION] === PREDICATE_TYPE;
+  const candidates = [...listed.filter(ours), ...listed.filter((candidate) => !ours(candidate))];
+  let furthest: RefusedImage = { ok: false, steps: [], refusal: unsigned().toJSON() };
+  for (const candidate of candidates.slice(0, MAX_CANDIDATES)) {
+    const found = await fetchBundle(source, candidate, manifestDigest);
+    // Something attached that is no readable bundle of this image must not keep the real one from being found.
+    const verdict: AcceptedImage | RefusedImage =
+      found instanceof Uint8Array
+        ? await verifyImageSignature({
+            bundle: found,
+            manifestDigest,
+            configBytes: image.config.bytes,
+            policy,
+            now,
+          })
+        : { ok: false, steps: [], refusal: found };
+    if (verdict.ok) return verdict;
+    if (verdict.steps.length >= furthest.steps.length) furthest = verdict;
+  }
+  if (candidates.length <= MAX_CANDIDATES) return furthest;
+  const error = signatureError(
+    'IMAGE_TOO_MANY_SIGNATURES',
+    `None of the first ${MAX_CANDIDATES} of ${candidates.length} candidates is a signature that holds.`,
+    { hint: 'Somebody may be flooding this image. Remove what is attached to it and is not yours.' },
+  );
+  return { ...furthest, refusal: error.toJSON() };
+}
+
+/** The bytes of a candidate's bundle, or why there are none. */
+async function fetchBundle(
+  source: SignedSource,
+  candidate: Descriptor,
+  subject: Digest,
+): Promise<Uint8Array | Refusal> {
+  try {
+    const blob = await blobOf(source, candidate, subject, BUNDLE_MEDIA_TYPE);
+    // The size is refused before a byte of it is fetched.
+    return blob === undefined ? unsigned().toJSON() : await source.blob(blob, MAX_BUNDLE);
+  } catch (error) {
+    if (!(error instanceof KallioError)) throw error;
+    return error.toJSON();
+  }
+}
+
+async function blobOf(source: SignedSource, candidate: Descriptor, subject: Digest, type: string) {
+  const found = await source.manifest(candidate.digest);
+  const manifest = parseManifest(found.bytes, found.mediaType);
+  return manifest.kind === 'manifest' ? referrerBlob(manifest, subject, type) : undefined;
+}
+
+/** The file manifest that the signature names: as attached, or else from the layers themselves. */
+async function findFileManifest(
+  image: ImageContents,
+  source: SignedSource,
+  digest: Digest,
+): Promise<FileManifest> {
+  const listed = await source.referrers(image.manifest.digest, FILE_MANIFEST_TYPE);
+  for (const candidate of listed.slice(0, MAX_CANDIDATES)) {
+    const blob = await blobOf(source, candidate, image.manifest.digest, FILE_MANIFEST_TYPE);
+    // Its digest is signed, so its content is: whoever attached it.
+    if (blob?.digest === digest) return parseFileManifest(await source.blob(blob, MAX_FILE_MANIFEST));
+  }
+  const made = await fileManifest(source, image);
+  if (fileManifestDigest(made) === digest) return made;
+  throw signatureError(
+    'IMAGE_FILE_MANIFEST',
+    'The image’s layers hold other files than its signature says.',
+    {
+      pointer: '/predicate/fileManifest/digest',
+    },
+  );
+}
+
+function unsigned() {
+  return signatureError('IMAGE_UNSIGNED', 'This image has no signature.', {
+    hint: 'It was built outside an attestation session, or its signature was not pushed. Build it with kallio build.',
+  });
+}
+
+function platformOf({ platform }: ImagePolicy): Platform {
+  const [os, architecture] = platform?.split('/') ?? [];
+  return os === undefined || architecture === undefined ? hostPlatform() : { os, architecture };
+}

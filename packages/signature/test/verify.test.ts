@@ -1,0 +1,467 @@
+import { sign } from 'node:crypto';
+import { digestOf, fromBase64, fromUtf8, parseJson, toBase64, utf8 } from '@kallio/codec';
+import { type LogEntry, rekorDsseBody, setPayload } from '@kallio/tlog';
+import { afterAll, describe, expect, test } from 'vitest';
+import {
+  type ImagePolicy,
+  type ImageVerdict,
+  keyHint,
+  makeEnvelope,
+  parseImagePolicy,
+  verifyImageSignature,
+} from '../src/index.ts';
+import { issuePlainEar } from './support/ear.ts';
+import {
+  build,
+  type Changes,
+  claimsOf,
+  configBytes,
+  dsseSign,
+  manifestDigest,
+  TestServer,
+  testKey,
+} from './support/honest.ts';
+
+const server = new TestServer();
+const key = testKey();
+afterAll(() => server.close());
+
+const policy = server.policy();
+const otherImage = digestOf(utf8('another image'));
+
+function judge(bundle: Uint8Array, changes: Partial<Parameters<typeof verifyImageSignature>[0]> = {}) {
+  return verifyImageSignature({ bundle, manifestDigest, configBytes, policy, now: new Date(), ...changes });
+}
+
+const codeOf = (verdict: ImageVerdict) => verdict.refusal?.code;
+
+async function honest() {
+  const made = await build(server, key);
+  expect(codeOf(await judge(made.bundle))).toBeUndefined();
+  return made;
+}
+
+/** The log's key signs the entry's time and place anew: what a careless log would do. */
+function stamped(entry: LogEntry): LogEntry {
+  const signature = sign('sha256', setPayload(entry), server.logKey.privateKey);
+  return { ...entry, signedEntryTimestamp: toBase64(new Uint8Array(signature)) };
+}
+
+/** The change, which must change something. */
+const really = (change: (text: string) => string) => (text: string) => {
+  const bad = change(text);
+  expect(bad).not.toBe(text);
+  return bad;
+};
+
+const replace = (from: string, to: string) => (text: string) => {
+  expect(text).toContain(from);
+  return text.replace(from, to);
+};
+
+describe('an honest image signature', () => {
+  test('is accepted, and the verdict tells every step', async () => {
+    const { bundle, entry } = await build(server, key);
+    const verdict = await judge(bundle);
+    expect(verdict).toMatchObject({
+      ok: true,
+      builder: 'build-1',
+      tier: 'C',
+      session: 'session-0001',
+      claims: claimsOf(),
+      logIndex: entry.logIndex,
+      fileManifestDigest: digestOf(utf8('the file manifest')),
+    });
+    expect(verdict.steps.map(({ step, ok }) => `${step} ${ok}`)).toEqual(
+      [
+        'bundle',
+        'subject',
+        'key',
+        'signature',
+        'log-leaf',
+        'log-proof',
+        'statement',
+        'image-config',
+        'result',
+        'session',
+        'policy',
+      ].map((step) => `${step} true`),
+    );
+  });
+
+  test('is accepted long after its attestation result lapsed, because it was logged while that held', async () => {
+    const { bundle } = await build(server, key);
+    const now = new Date(Date.now() + 10 * 365 * 86_400_000);
+    expect(codeOf(await judge(bundle, { now }))).toBeUndefined();
+    const strict = { ...policy, maxAgeSeconds: 86_400 };
+    expect(codeOf(await judge(bundle, { policy: strict }))).toBeUndefined();
+    expect(codeOf(await judge(bundle, { now, policy: strict }))).toBe('POLICY_AGE');
+  });
+
+  test('may name its key in the envelope, by the same hint', async () => {
+    const keyid = (id: string): Changes => ({
+      envelope: (made) => ({ ...made, signatures: made.signatures.map(({ sig }) => ({ sig, keyid: id })) }),
+    });
+    expect(codeOf(await judge((await build(server, key, keyid(keyHint(key.spki)))).bundle))).toBeUndefined();
+    expect(codeOf(await judge((await build(server, key, keyid('mine'))).bundle))).toBe('SIGNATURE_KEY_HINT');
+  });
+});
+
+describe('a signature is refused', () => {
+  test('when it was moved to another image', async () => {
+    const { bundle } = await honest();
+    const verdict = await judge(bundle, { manifestDigest: otherImage });
+    expect(verdict).toMatchObject({ ok: false, refusal: { code: 'SIGNATURE_SUBJECT_MISMATCH' } });
+    expect(verdict.steps.at(-1)).toMatchObject({ step: 'subject', ok: false });
+  });
+
+  test('when its statement was rewritten for another image', async () => {
+    await honest();
+    const { envelope, entry } = await build(server, key);
+    const forged = utf8(
+      fromUtf8(fromBase64(envelope.payload)).replace(manifestDigest.slice(7), otherImage.slice(7)),
+    );
+    const bundle = utf8(
+      fromUtf8((await build(server, key)).bundle).replace(
+        /"payload":"[^"]+"/,
+        `"payload":"${toBase64(forged)}"`,
+      ),
+    );
+    expect(entry.logIndex).toBeGreaterThan(0);
+    expect(codeOf(await judge(bundle, { manifestDigest: otherImage }))).toBe('SIGNATURE_INVALID');
+  });
+
+  // What an attacker without the signing key can do to the bundle.
+  const bundles: [string, string, (text: string) => string][] = [
+    ['media type v0.2', 'BUNDLE_MEDIA_TYPE', replace('bundle.v0.3+json', 'bundle.v0.2+json')],
+    ['media type v0.4', 'BUNDLE_MEDIA_TYPE', replace('bundle.v0.3+json', 'bundle.v0.4+json')],
+    ['media type v0.1', 'BUNDLE_MEDIA_TYPE', replace('bundle.v0.3+json', 'bundle+json;version=0.1')],
+    ['a key twice', 'JSON_DUPLICATE_KEY', replace('{"dsseEnvelope"', '{"mediaType":"x","dsseEnvelope"')],
+    ['a field nobody knows', 'BUNDLE_SHAPE', replace('{"dsseEnvelope"', '{"also":1,"dsseEnvelope"')],
+    ['bytes after the end', 'JSON_SYNTAX', (text) => `${text}{}`],
+    ['another payload type', 'BUNDLE_PAYLOAD_TYPE', replace('application/vnd.in-toto+json', 'text/plain')],
+    [
+      'two signatures',
+      'BUNDLE_SIGNATURE_COUNT',
+      (text) => text.replace(/("signatures":\[)(\{[^}]*\})/, '$1$2,$2'),
+    ],
+    [
+      'no signature',
+      'BUNDLE_SIGNATURE_COUNT',
+      (text) => text.replace(/"signatures":\[\{[^}]*\}\]/, '"signatures":[]'),
+    ],
+    ['no log entry', 'BUNDLE_LOG_ENTRY_COUNT', (text) => changed(text, (entries) => entries.slice(1))],
+    [
+      'its log entry twice',
+      'BUNDLE_LOG_ENTRY_COUNT',
+      (text) => changed(text, (entries) => [...entries, ...entries]),
+    ],
+    [
+      'a log entry of another kind',
+      'BUNDLE_LOG_ENTRY_KIND',
+      replace('"kind":"dsse"', '"kind":"hashedrekord"'),
+    ],
+    [
+      'a number in a second spelling',
+      'BUNDLE_SHAPE',
+      (text) => text.replace(/"treeSize":"/, '"treeSize":"0'),
+    ],
+    ['junk in base64', 'BUNDLE_SHAPE', (text) => text.replace(/"payload":"/, '"payload":"!')],
+    ['unpadded base64', 'CODEC_BASE64', (text) => text.replace(/("sig":"[^"=]+)=+"/, '$1"')],
+    [
+      'stray bits in base64',
+      'CODEC_BASE64',
+      (text) => text.replace(/("sig":"[^"=]+)(?:A==|[AEIMQUYcgkosw048]=)"/, '$1B=="'),
+    ],
+    [
+      'another key’s hint',
+      'SIGNATURE_KEY_HINT',
+      (text) => text.replace(/"hint":"SHA256:./, '"hint":"SHA256:?'),
+    ],
+  ];
+  for (const [name, code, change] of bundles) {
+    test(`for a bundle with ${name}`, async () => {
+      // DER of random length: look for a signature whose base64 is padded, as two of these cases need one.
+      let made = await honest();
+      while (!/"sig":"[^"]+==?"/.test(fromUtf8(made.bundle))) made = await honest();
+      const text = fromUtf8(made.bundle);
+      expect(codeOf(await judge(utf8(really(change)(text))))).toBe(code);
+    });
+  }
+
+  test('for a bundle of 186 MB, before anything is read', async () => {
+    await honest();
+    const started = performance.now();
+    expect(codeOf(await judge(new Uint8Array(186_000_000)))).toBe('BUNDLE_TOO_LARGE');
+    expect(performance.now() - started).toBeLessThan(100);
+  });
+
+  // What the holder of a key that a build host's session vouches for could sign.
+  const statements: [string, string, (text: string) => string][] = [
+    [
+      'a _type that is not in-toto',
+      'STATEMENT_TYPE',
+      replace('in-toto.io/Statement/v1', 'in-toto.io/Statement/v0'),
+    ],
+    [
+      'another predicate type',
+      'STATEMENT_PREDICATE_TYPE',
+      replace('image-signature/v1', 'image-signature/v2'),
+    ],
+    [
+      'two subjects',
+      'STATEMENT_SUBJECT_COUNT',
+      (text) => text.replace(/"subject":\[(.*)\]\}$/, '"subject":[$1,$1]}'),
+    ],
+    ['no subject', 'STATEMENT_SUBJECT_COUNT', (text) => text.replace(/"subject":\[.*\]\}$/, '"subject":[]}')],
+    [
+      'an upper-case digest',
+      'STATEMENT_SUBJECT_DIGEST',
+      (text) => text.replace(manifestDigest.slice(7), manifestDigest.slice(7).toUpperCase()),
+    ],
+    [
+      'a short digest',
+      'STATEMENT_SUBJECT_DIGEST',
+      (text) => text.replace(manifestDigest.slice(7), manifestDigest.slice(9)),
+    ],
+    [
+      'a digest of another algorithm',
+      'STATEMENT_SUBJECT_DIGEST',
+      replace('"digest":{"sha256":', '"digest":{"sha512":'),
+    ],
+    [
+      'a second digest',
+      'STATEMENT_SUBJECT_DIGEST',
+      replace('"digest":{"sha256":', '"digest":{"sha1":"00","sha256":'),
+    ],
+    ['a key twice', 'JSON_DUPLICATE_KEY', replace('{"_type"', '{"_type":"x","_type"')],
+    ['an unknown field', 'STATEMENT_SHAPE', replace('"predicate":{', '"predicate":{"alsoTrue":1,')],
+    ['white space', 'STATEMENT_NOT_CANONICAL', replace('{"_type"', '{ "_type"')],
+    [
+      'a key order of its own',
+      'STATEMENT_NOT_CANONICAL',
+      (text) => text.replace(/^\{("_type":"[^"]+"),(.*)\}$/s, '{$2,$1}'),
+    ],
+  ];
+  for (const [name, code, change] of statements) {
+    test(`for a statement with ${name}`, async () => {
+      await honest();
+      const { bundle } = await build(server, key, { payload: really(change) });
+      expect(codeOf(await judge(bundle))).toBe(code);
+    });
+  }
+
+  test('when another key signed it', async () => {
+    await honest();
+    const other = testKey();
+    const { bundle } = await build(server, key, {
+      envelope: (made) => makeEnvelope(fromBase64(made.payload), dsseSign(fromBase64(made.payload), other)),
+    });
+    expect(codeOf(await judge(bundle))).toBe('SIGNATURE_INVALID');
+  });
+
+  test('when it was made over another payload type', async () => {
+    await honest();
+    const { bundle } = await build(server, key, {
+      envelope: (made) =>
+        makeEnvelope(fromBase64(made.payload), dsseSign(fromBase64(made.payload), key, 'text/plain')),
+    });
+    expect(codeOf(await judge(bundle))).toBe('SIGNATURE_INVALID');
+  });
+
+  test('when r or s is zero, or not in its one DER form', async () => {
+    await honest();
+    for (const der of ['3006020100020101', '3006020101020100', '300702020001020101', '3006020101020180']) {
+      const { bundle } = await build(server, key, {
+        envelope: (made) => makeEnvelope(fromBase64(made.payload), new Uint8Array(Buffer.from(der, 'hex'))),
+      });
+      expect(codeOf(await judge(bundle)), der).toBe('SIGNATURE_ENCODING');
+    }
+  });
+
+  test('when s was negated: the same statement and key, but not the signature that was logged', async () => {
+    const { bundle, envelope } = await honest();
+    const [signature] = envelope.signatures;
+    const malleated = toBase64(negateS(fromBase64(signature?.sig ?? '')));
+    const text = replace(`"sig":"${signature?.sig}"`, `"sig":"${malleated}"`)(fromUtf8(bundle));
+    expect(codeOf(await judge(utf8(text)))).toBe('SIGNATURE_LOG_LEAF');
+  });
+
+  test('when the key is on P-384', async () => {
+    await honest();
+    const p384 = testKey('P-384');
+    const { bundle } = await build(server, key, {
+      entry: (entry) => ({
+        ...entry,
+        body: toBase64(rekorDsseBody(makeEnvelope(utf8('{}'), new Uint8Array(8)), p384.spki)),
+      }),
+    });
+    expect(codeOf(await judge(bundle))).toBe('SIGNATURE_KEY_UNSUITABLE');
+  });
+
+  test('when the log entry is of another signature', async () => {
+    const first = await honest();
+    const { bundle } = await build(server, key, { entry: () => first.entry });
+    expect(codeOf(await judge(bundle))).toBe('SIGNATURE_LOG_LEAF');
+  });
+
+  test('when the log is another one, or of another name', async () => {
+    const { bundle } = await honest();
+    const other = new TestServer();
+    const log = { ...other.policy().log };
+    expect(codeOf(await judge(bundle, { policy: { ...policy, log } }))).toBe('LOG_KEY_UNKNOWN');
+    const renamed = { ...policy, log: { ...policy.log, origin: 'log.example - 1' } };
+    expect(codeOf(await judge(bundle, { policy: renamed }))).toBe('LOG_ORIGIN_MISMATCH');
+    await other.close();
+  });
+
+  const entries: [string, string, (entry: LogEntry) => LogEntry][] = [
+    [
+      'a changed time',
+      'LOG_SET_INVALID',
+      (entry) => ({ ...entry, integratedTime: entry.integratedTime - 60 }),
+    ],
+    ['a changed place', 'LOG_SET_INVALID', (entry) => ({ ...entry, logIndex: entry.logIndex + 1 })],
+    [
+      'a place other than its proof’s',
+      'LOG_INDEX_MISMATCH',
+      (entry) => stamped({ ...entry, logIndex: entry.logIndex + 1 }),
+    ],
+    [
+      'a truncated proof',
+      'LOG_PROOF_MALFORMED',
+      (entry) => proof(entry, { hashes: entry.inclusionProof.hashes.slice(1) }),
+    ],
+    [
+      'an extended proof',
+      'LOG_PROOF_MALFORMED',
+      (entry) => proof(entry, { hashes: [...entry.inclusionProof.hashes, 'ab'.repeat(32)] }),
+    ],
+    [
+      'a tree size other than the checkpoint’s',
+      'LOG_HEAD_MISMATCH',
+      (entry) => proof(entry, { treeSize: entry.inclusionProof.treeSize + 1 }),
+    ],
+    [
+      'a root other than the checkpoint’s',
+      'LOG_HEAD_MISMATCH',
+      (entry) => proof(entry, { rootHash: 'ab'.repeat(32) }),
+    ],
+  ];
+  for (const [name, code, change] of entries) {
+    test(`for a log entry with ${name}`, async () => {
+      await honest();
+      const { bundle } = await build(server, key, { entry: change });
+      expect(codeOf(await judge(bundle))).toBe(code);
+    });
+  }
+
+  test('when the image’s configuration is not the signed one', async () => {
+    const { bundle } = await honest();
+    const changed = utf8(fromUtf8(configBytes).replace('"User":"1000"', '"User":"0"'));
+    expect(codeOf(await judge(bundle, { configBytes: changed }))).toBe('SIGNATURE_IMAGE_CONFIG');
+  });
+
+  test('when the image is for another platform than the policy’s', async () => {
+    const { bundle } = await honest();
+    const wants = (platform: string): ImagePolicy => ({ ...policy, platform });
+    expect(codeOf(await judge(bundle, { policy: wants('linux/amd64') }))).toBeUndefined();
+    expect(codeOf(await judge(bundle, { policy: wants('linux/arm64') }))).toBe('SIGNATURE_PLATFORM');
+  });
+
+  const sessions: [string, string, Changes][] = [
+    ['closed on another image', 'SIGNATURE_RESULT_SUBJECT', { session: { subject: otherImage } }],
+    ['closed on other claims', 'SIGNATURE_RESULT_STATEMENT', { session: { statement: otherImage } }],
+    ['vouches for another key', 'SIGNATURE_RESULT_KEY', { session: { signingKey: otherImage } }],
+    [
+      'is of another name than the statement says',
+      'SIGNATURE_RESULT_MISMATCH',
+      { environment: { session: 'session-0002' } },
+    ],
+    [
+      'had another builder than the statement says',
+      'SIGNATURE_RESULT_MISMATCH',
+      { environment: { builder: 'build-2' } },
+    ],
+    [
+      'was of another tier than the statement says',
+      'SIGNATURE_RESULT_MISMATCH',
+      { environment: { tier: 'A' } },
+    ],
+    [
+      'ran in another boot than the statement says',
+      'SIGNATURE_RESULT_MISMATCH',
+      { environment: { boot: 8 } },
+    ],
+    [
+      'saw other evidence than the statement says',
+      'SIGNATURE_RESULT_MISMATCH',
+      { environment: { evidence: [otherImage, otherImage] } },
+    ],
+    ['ran on a builder the policy does not allow', 'POLICY_BUILDER', { session: { builder: 'build-2' } }],
+    ['ran on a tier the policy does not allow', 'POLICY_TIER', { session: { tier: 'B' } }],
+  ];
+  for (const [name, code, change] of sessions) {
+    test(`when the session ${name}`, async () => {
+      await honest();
+      const { bundle } = await build(server, key, change);
+      expect(codeOf(await judge(bundle))).toBe(code);
+    });
+  }
+
+  test('when the result is of another key or issuer, had lapsed before the logging, or is of no session', async () => {
+    const { bundle } = await honest();
+    const made = async (changes: Changes) => codeOf(await judge((await build(server, key, changes)).bundle));
+    expect(await made({ earKey: testKey() })).toBe('EAR_SIGNATURE');
+    expect(await made({ issuedAt: new Date(Date.now() - 86_400_000) })).toBe('EAR_EXPIRED');
+    expect(await made({ issuedAt: new Date(Date.now() + 86_400_000) })).toBe('EAR_NOT_YET_VALID');
+    expect(await made({ ear: await issuePlainEar(server.earKey) })).toBe('SIGNATURE_RESULT_KIND');
+    const issuer = 'https://other.example';
+    expect(codeOf(await judge(bundle, { policy: { ...policy, issuer } }))).toBe('EAR_ISSUER');
+  });
+
+  test('when the image was signed for a key that no session vouches for', async () => {
+    await honest();
+    const { bundle } = await build(server, testKey(), { session: { signingKey: digestOf(key.spki) } });
+    expect(codeOf(await judge(bundle))).toBe('SIGNATURE_RESULT_KEY');
+  });
+});
+
+describe('an image policy', () => {
+  test('names at least one builder and one tier, and nothing it does not know', () => {
+    parseImagePolicy(policy);
+    for (const bad of [
+      { ...policy, builders: [] },
+      { ...policy, tiers: [] },
+      { ...policy, jwks: { keys: [] } },
+      { ...policy, allowAll: true },
+      {},
+    ]) {
+      expect(() => parseImagePolicy(bad)).toThrow(expect.objectContaining({ code: 'IMAGE_POLICY_INVALID' }));
+    }
+  });
+});
+
+function proof(entry: LogEntry, changes: Partial<LogEntry['inclusionProof']>): LogEntry {
+  return { ...entry, inclusionProof: { ...entry.inclusionProof, ...changes } };
+}
+
+function changed(text: string, change: (entries: unknown[]) => unknown[]): string {
+  const bundle = JSON.parse(text);
+  bundle.verificationMaterial.tlogEntries = change(bundle.verificationMaterial.tlogEntries);
+  expect(parseJson(text)).toBeDefined();
+  return JSON.stringify(bundle);
+}
+
+/** (r, s) to (r, n - s): holds for the same message and key, made without the key. */
+function negateS(der: Uint8Array): Uint8Array {
+  const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+  const rLength = der[3] ?? 0;
+  const s = BigInt(`0x${Buffer.from(der.subarray(6 + rLength)).toString('hex')}`);
+  let hex = (order - s).toString(16);
+  if (hex.length % 2 === 1) hex = `0${hex}`;
+  if (Number.parseInt(hex.slice(0, 2), 16) >= 0x80) hex = `00${hex}`;
+  const negated = Buffer.from(hex, 'hex');
+  const body = Buffer.concat([der.subarray(2, 4 + rLength), Uint8Array.of(2, negated.length), negated]);
+  return new Uint8Array(Buffer.concat([Uint8Array.of(0x30, body.length), body]));
+}
