@@ -240,15 +240,7 @@ describe('TPM makers', () => {
 
 it('a flood of enrolments is bounded, and passes', async () => {
   const small = await testServer({ ekRoots: maker.roots }, (dataDir) =>
-    configure(dataDir, {
-      enrolment: {
-        ekAllowList: [],
-        challengeSeconds: 60,
-        maxChallenges: 10,
-        maxChallengesPerSource: 2,
-        maxWaitingPerTpm: 4,
-      },
-    }),
+    configure(dataDir, { enrolment: { maxChallengesPerSource: 2 } }),
   );
   const begin = () => small.client().call(enrolBegin, { body: requestOf(one, 'be-1') });
   await begin();

@@ -27,10 +27,17 @@ export interface TestServer {
   stop(): Promise<void>;
 }
 
+/** Settings to change; those that are not named stay. */
+type Changes = { readonly [K in keyof ServerConfig]?: Partial<ServerConfig[K]> };
+
 /** Changes settings of a server that does not run. */
-export function configure(dataDir: string, settings: Partial<ServerConfig>): void {
+export function configure(dataDir: string, changes: Changes): void {
   const path = join(dataDir, 'config.json');
-  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...settings }));
+  const config = JSON.parse(readFileSync(path, 'utf8'));
+  for (const [name, change] of Object.entries(changes)) {
+    config[name] = typeof change === 'object' ? { ...config[name], ...change } : change;
+  }
+  writeFileSync(path, JSON.stringify(config));
 }
 
 /** Starts one. `edit` may change its folder between init and start. */

@@ -21,6 +21,7 @@ import {
   pcrExtend,
   quote,
   readPcrs,
+  shutdown,
   sign,
   signingKeyTemplate,
   storageTemplate,
@@ -128,7 +129,11 @@ export class TestTpm {
   }
 
   async powerOff(): Promise<void> {
-    await this.#open?.tpm.close();
+    if (this.#open !== undefined) {
+      // As an operating system does: a TPM counts a power cut as an attempt to guess.
+      await shutdown(this.#open.tpm, 'clear');
+      await this.#open.tpm.close();
+    }
     this.#open = undefined;
     const process = this.#process;
     if (process === undefined) return;

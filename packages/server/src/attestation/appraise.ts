@@ -30,8 +30,6 @@ export interface Judged {
   readonly policy: AppraisalPolicy;
   readonly message: EvidenceMessage;
   readonly appraisal: Appraisal;
-  /** False when the quote itself did not hold: then anybody may have sent this. */
-  readonly authentic: boolean;
   /** Version of the continuity it was judged from. */
   readonly version: number;
 }
@@ -95,7 +93,6 @@ export function judge(
     policy,
     message,
     appraisal,
-    authentic: appraisal.next !== undefined && appraisal.next !== kept?.value,
     version: kept?.version ?? 0,
   };
 }
@@ -130,19 +127,19 @@ export function recordResult(
   now: Date,
 ): StoredResult {
   const { claim, message, appraisal } = judged;
-  const bytes = canonicalBytes(message);
-  const evidence = digestOf(bytes);
+  const evidence = appraisal.evidenceDigest;
   const at = now.getTime();
-  store.evidence.put(evidence, claim.attester, at, bytes);
+  store.evidence.put(evidence, claim.attester, at, canonicalBytes(message));
   const result: StoredResult = {
     digest: digestOf(utf8(ear)),
     claim: claim.claim,
     at,
     ear,
-    record: recordOf(judged, evidence, session),
+    record: recordOf(judged, session),
   };
   store.results.insert(result);
-  if (judged.authentic && appraisal.next !== undefined) {
+  // What did not hold proves nothing about the attester: anybody may have sent it.
+  if (appraisal.authentic && appraisal.next !== undefined) {
     store.continuity.set(claim.claim, judged.version, appraisal.next, result.digest);
   }
   return result;
@@ -171,16 +168,13 @@ export function acknowledgedOf(continuity: Continuity | undefined): Acknowledged
   if (continuity === undefined) return { boot: 0, ima: 0, instanceLog: 0 };
   return {
     boot: continuity.boot.resetCount,
-    ima: continuity.ima?.entries ?? 0,
+    // No appraisal here reads IMA logs yet, so none of one is acknowledged.
+    ima: 0,
     instanceLog: continuity.instanceLog.entries,
   };
 }
 
-function recordOf(
-  { appraisal, claim, message, policy }: Judged,
-  evidence: Digest,
-  session?: string,
-): AppraisalRecord {
+function recordOf({ appraisal, claim, message, policy }: Judged, session?: string): AppraisalRecord {
   const instances: Record<string, SubjectState> = Object.create(null);
   for (const [id, instance] of appraisal.instances) {
     instances[id] = { state: instance.state, reasons: reasonsOf(instance.refusals) };
@@ -195,9 +189,10 @@ function recordOf(
       ...(appraisal.platform.tier === undefined ? {} : { tier: appraisal.platform.tier }),
       reasons: reasonsOf(appraisal.platform.refusals),
     },
+    limits: [...appraisal.platform.limits],
     instances,
     ...(appraisal.boot === undefined ? {} : { boot: appraisal.boot.resetCount }),
-    evidence,
+    evidence: appraisal.evidenceDigest,
   };
 }
 

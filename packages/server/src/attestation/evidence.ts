@@ -6,9 +6,10 @@ import type { EvidenceReply, ProtocolCode } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
 import { failSessionsOf } from '../sessions/end.ts';
 import type { Claim } from '../store/claims.ts';
+import type { StoredResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 import { isoTime } from '../time.ts';
-import { acknowledgedOf, evidenceReply, judge, recordResult, signResult } from './appraise.ts';
+import { acknowledgedOf, evidenceReply, type Judged, judge, recordResult, signResult } from './appraise.ts';
 import type { Verifier } from './verifier.ts';
 
 /** The admitted claim on a name; `ATTESTER_NOT_ADMITTED`. */
@@ -48,11 +49,7 @@ export function submitEvidence(
   return turns.take(attester, async () => {
     const judged = judge(verifier, admittedClaim(store, attester), message, { purpose: 'attest' }, now);
     const ear = await signResult(verifier, judged, now);
-    const result = store.transaction(() => {
-      const stored = recordResult(verifier, judged, ear, undefined, now);
-      failSessionsOf(store, judged, stored, now);
-      return stored;
-    });
+    const result = recordOutsideSessions(verifier, judged, ear, now);
     return evidenceReply(result, acknowledgedOf(store.continuity.get(judged.claim.claim)?.value));
   });
 }
@@ -80,8 +77,10 @@ export function issueCertificate(
     const judged = judge(verifier, claim, message, { purpose: 'transport-key', tlsKey: digestOf(spki) }, now);
     const { platform } = judged.appraisal;
     // Anybody may call this: a message without an authentic quote must leave no trace in the attester's record.
-    if (!judged.authentic || platform.state === 'VIOLATED') {
-      if (judged.authentic) await record(verifier, judged, now);
+    if (!judged.appraisal.authentic || platform.state === 'VIOLATED') {
+      if (judged.appraisal.authentic) {
+        recordOutsideSessions(verifier, judged, await signResult(verifier, judged, now), now);
+      }
       const why = platform.refusals[0];
       throw new KallioError(
         'PLATFORM_REFUSED' satisfies ServerCode,
@@ -101,18 +100,19 @@ export function issueCertificate(
     const ear = await signResult(verifier, judged, now);
     store.transaction(() => {
       store.certificates.insert(new X509Certificate(certificate).fingerprint256, claim.claim, notAfter);
-      const stored = recordResult(verifier, judged, ear, undefined, now);
-      failSessionsOf(store, judged, stored, now);
+      recordOutsideSessions(verifier, judged, ear, now);
     });
     return { certificate, notAfter: isoTime(notAfter) };
   });
 }
 
-async function record(verifier: Verifier, judged: ReturnType<typeof judge>, now: Date): Promise<void> {
-  const ear = await signResult(verifier, judged, now);
-  verifier.store.transaction(() => {
-    const stored = recordResult(verifier, judged, ear, undefined, now);
-    failSessionsOf(verifier.store, judged, stored, now);
+/** Records evidence that no session asked for; a violation in it ends the sessions under way. */
+function recordOutsideSessions(verifier: Verifier, judged: Judged, ear: string, now: Date): StoredResult {
+  const { store } = verifier;
+  return store.transaction(() => {
+    const result = recordResult(verifier, judged, ear, undefined, now);
+    failSessionsOf(store, judged, now);
+    return result;
   });
 }
 

@@ -7,33 +7,30 @@ import { isoTime } from '../time.ts';
 import type { Verifier } from './verifier.ts';
 
 /**
- * How a claim stands now. What was VERIFIED or DEGRADED turns STALE by the server's clock when the policy's maximum age
- * is past; this is worked out on every reading and never stored, so nothing has to run for it to become true.
+ * How a claim stands now. What was VERIFIED or DEGRADED turns STALE by the server's clock when `staleSeconds` are past;
+ * this is worked out on every reading and never stored, so nothing has to run for it to become true.
  */
 export function standingOf(
-  { store, policies }: Pick<Verifier, 'store' | 'policies'>,
+  { store, config }: Pick<Verifier, 'store' | 'config'>,
   claim: Claim,
   now: Date,
 ): { readonly subject: SubjectState; readonly result?: StoredResult } {
   const result = store.results.latest(claim.claim);
   if (result === undefined) return { subject: { state: 'UNKNOWN', reasons: [] } };
   const { platform } = result.record;
-  const fresh = platform.state !== 'VERIFIED' && platform.state !== 'DEGRADED';
-  const maxAge = policies.get(claim.kind)?.maxAgeSeconds;
-  // Without a policy there is no age that would be young enough.
-  if (fresh || (maxAge !== undefined && now.getTime() - result.at <= maxAge * 1000)) {
-    return { subject: platform, result };
-  }
+  const good = platform.state === 'VERIFIED' || platform.state === 'DEGRADED';
+  const { staleSeconds } = config.attestation;
+  if (!good || now.getTime() - result.at <= staleSeconds * 1000) return { subject: platform, result };
   const stale = refusal(
     'RESULT_STALE' satisfies ServerCode,
-    `The last evidence is of ${isoTime(result.at)}; the policy wants it ${maxAge ?? 0} seconds old at most.`,
+    `The last evidence is of ${isoTime(result.at)}, more than ${staleSeconds} seconds ago.`,
   );
   return { subject: { ...platform, state: 'STALE', reasons: [stale] }, result };
 }
 
 /** A claim and its standing, as everybody is told it. */
 export function summaryOf(
-  verifier: Pick<Verifier, 'store' | 'policies'>,
+  verifier: Pick<Verifier, 'store' | 'config'>,
   claim: Claim,
   now: Date,
 ): AttesterSummary {

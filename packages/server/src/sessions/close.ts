@@ -94,14 +94,14 @@ async function closeOpen(
   } as const;
   const judged = judge(verifier, claim, closing.evidence, asked, now);
   const reason = whyNotClosed(session, judged);
-  const evidence = digestOf(canonicalBytes(closing.evidence));
+  const evidence = judged.appraisal.evidenceDigest;
   const claims =
     reason === undefined
       ? sessionClaims(session, judged, signingKey, subject, statement, evidence)
       : undefined;
   const ear = await signResult(verifier, judged, now, claims);
   const record = store.transaction(() => {
-    const result = recordResult(verifier, judged, ear, id, now);
+    recordResult(verifier, judged, ear, id, now);
     if (reason !== undefined) store.sessions.fail(id, reason, now.getTime(), evidence);
     else {
       store.sessions.close(
@@ -111,7 +111,7 @@ async function closeOpen(
         now.getTime(),
       );
     }
-    failSessionsOf(store, judged, result, now);
+    failSessionsOf(store, judged, now);
     return store.sessions.get(id)?.record;
   });
   if (reason !== undefined) throw new SessionEnded(reason);
@@ -121,7 +121,7 @@ async function closeOpen(
 /** Held against what the opening evidence showed; each check stops a build that the two quotes do not enclose. */
 function whyNotClosed({ opening }: StoredSession, judged: Judged): Refusal | undefined {
   const { platform } = judged.appraisal;
-  if (!judged.authentic || opening === undefined) {
+  if (!judged.appraisal.authentic || opening === undefined) {
     const first = platform.refusals[0];
     return refusal(
       'SESSION_EVIDENCE_REFUSED' satisfies ServerCode,

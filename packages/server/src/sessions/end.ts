@@ -1,7 +1,6 @@
-import { parseDigest, type Refusal, refusal } from '@kallio/codec';
+import { type Refusal, refusal } from '@kallio/codec';
 import type { Judged } from '../attestation/appraise.ts';
 import type { ServerCode } from '../codes.ts';
-import type { StoredResult } from '../store/results.ts';
 import type { StoredSession } from '../store/sessions.ts';
 import type { Store } from '../store/store.ts';
 
@@ -29,8 +28,8 @@ export function expireSessions(store: Store, now: Date): void {
  * A platform that is seen to be violated ends its sessions there and then: what was built meanwhile must not be saved
  * by a closing quote that looks well again. Call inside the transaction that records the result.
  */
-export function failSessionsOf(store: Store, judged: Judged, result: StoredResult, now: Date): void {
-  if (!judged.authentic || judged.appraisal.platform.state !== 'VIOLATED') return;
+export function failSessionsOf(store: Store, judged: Judged, now: Date): void {
+  if (!judged.appraisal.authentic || judged.appraisal.platform.state !== 'VIOLATED') return;
   const first = judged.appraisal.platform.refusals[0];
   for (const { session } of store.sessions.underWay(judged.claim.claim)) {
     const reason = refusal(
@@ -38,6 +37,6 @@ export function failSessionsOf(store: Store, judged: Judged, result: StoredResul
       `During the session the build host showed a violation${first === undefined ? '.' : `: ${first.message} (${first.code})`}`,
       { pointer: first?.pointer },
     );
-    store.sessions.fail(session, reason, now.getTime(), parseDigest(result.record.evidence));
+    store.sessions.fail(session, reason, now.getTime(), judged.appraisal.evidenceDigest);
   }
 }

@@ -1,4 +1,4 @@
-import { KallioError, parseDigest, type Refusal, refusal } from '@kallio/codec';
+import { KallioError, type Refusal, refusal } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import type { ProtocolCode, SessionRecord } from '@kallio/protocol';
 import { type Judged, judge, recordResult, signResult } from '../attestation/appraise.ts';
@@ -26,11 +26,11 @@ export function openSession(
     const ear = await signResult(verifier, judged, now);
     const reason = whyNotOpen(judged);
     const record = store.transaction(() => {
-      const result = recordResult(verifier, judged, ear, id, now);
-      const evidence = parseDigest(result.record.evidence);
+      recordResult(verifier, judged, ear, id, now);
+      const evidence = judged.appraisal.evidenceDigest;
       if (reason === undefined) store.sessions.open(id, evidence, openingOf(judged), now.getTime());
       else store.sessions.fail(id, reason, now.getTime(), evidence);
-      failSessionsOf(store, judged, result, now);
+      failSessionsOf(store, judged, now);
       return store.sessions.get(id)?.record;
     });
     if (reason !== undefined) throw new KallioError(reason.code, reason.message, reason);
@@ -38,8 +38,8 @@ export function openSession(
   });
 }
 
-function whyNotOpen({ appraisal, authentic }: Judged): Refusal | undefined {
-  if (authentic && appraisal.platform.state === 'VERIFIED') return undefined;
+function whyNotOpen({ appraisal }: Judged): Refusal | undefined {
+  if (appraisal.authentic && appraisal.platform.state === 'VERIFIED') return undefined;
   return notVerified(appraisal.platform.state, appraisal.platform.refusals[0]);
 }
 

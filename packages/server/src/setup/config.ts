@@ -80,6 +80,12 @@ export const ServerConfig = Exact({
     nonceSeconds: seconds('How long a nonce may be used.', 60, 1, 600),
     certificateSeconds: seconds('Lifetime of an attester’s client certificate.', 600, 30, 86_400),
     resultSeconds: seconds('Lifetime of a signed result.', 600, 10, 86_400),
+    staleSeconds: seconds(
+      'Age of its last evidence at which an attester is STALE, by the server’s clock.',
+      600,
+      1,
+      30 * 86_400,
+    ),
     sessionResultSeconds: seconds(
       'Lifetime of the result of a closed session: the image must be signed and logged within it.',
       3600,

@@ -12,6 +12,8 @@ export const AppraisalRecord = Exact({
   session: Type.Optional(Id),
   policy: Type.String(),
   platform: SubjectState,
+  /** What the evidence can't show, in sentences. */
+  limits: Type.Array(Type.String()),
   instances: Type.Record(Type.String(), SubjectState),
   /** resetCount of the boot that was seen; absent when the quote did not hold. */
   boot: Type.Optional(Type.Integer()),

@@ -1,0 +1,155 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { type Digest, digestOf, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
+import {
+  type Binding,
+  type EvidenceMessage,
+  INSTANCE_PCR,
+  type InstanceEntry,
+  type InstanceEvent,
+  type Inventory,
+  instanceCommitment,
+  partsOf,
+  QUOTED_PCRS,
+  qualifyingData,
+} from '@kallio/evidence';
+import {
+  type Client,
+  certificateCreate,
+  nonceCreate,
+  sessionCreate,
+  sessionOpen,
+  signingKeyQualifyingData,
+} from '@kallio/protocol';
+import { enrol, joinToken, requestOf } from './fixture-enrol.ts';
+import type { TestServer } from './fixture-server.ts';
+import type { TestTpm } from './fixture-tpm.ts';
+
+/** What evidence is asked for, beside attester and nonce. */
+export type Question = Omit<Binding, 'attester' | 'nonce' | 'parts'> & { readonly nonce: string };
+
+/** An attester as small as can be, on a real swtpm: it quotes, keeps an instance log, and runs nothing else. */
+export class TestAttester {
+  readonly tpm: TestTpm;
+  readonly id: string;
+  readonly log: InstanceEntry[] = [];
+  inventory: Inventory = { scope: 'machine', containers: [], changed: [] };
+  /** The last client certificate. */
+  identity: { certificate: string; key: string } | undefined;
+  /** From where on the server wants the instance log. */
+  from = 0;
+
+  constructor(tpm: TestTpm, id: string) {
+    this.tpm = tpm;
+    this.id = id;
+  }
+
+  /** Appends to the instance log, in the TPM first. */
+  async happen(event: InstanceEvent): Promise<void> {
+    const entry = { seq: this.log.length, salt: toHex(sha256(utf8(`salt ${this.log.length}`))), event };
+    await this.tpm.extend(INSTANCE_PCR, instanceCommitment(entry));
+    this.log.push(entry);
+  }
+
+  /** Another boot: an empty log. */
+  async reboot(): Promise<void> {
+    await this.tpm.reboot();
+    this.log.length = 0;
+    this.from = 0;
+  }
+
+  /** Evidence that answers a question. */
+  async evidence(question: Question): Promise<EvidenceMessage> {
+    const parts = {
+      instanceLog: { from: this.from, entries: this.log.slice(this.from) },
+      inventory: this.inventory,
+    };
+    const data = qualifyingData({ ...question, attester: this.id, parts: partsOf(parts) });
+    const { attest, signature, values } = await this.tpm.quote(QUOTED_PCRS, data);
+    return {
+      version: 'kallio-evidence-v1',
+      purpose: question.purpose,
+      attester: this.id,
+      nonce: question.nonce,
+      quote: { attest: toBase64(attest), signature: toBase64(signature) },
+      pcrs: [
+        {
+          bank: 'sha256',
+          values: Object.fromEntries([...values].map(([pcr, value]) => [String(pcr), toHex(value)])),
+        },
+      ],
+      ...parts,
+    };
+  }
+
+  /** A nonce for a purpose; takes note of where the log is to go on from. */
+  async nonce(client: Client, purpose: Question['purpose'], session?: string): Promise<string> {
+    const body = { attester: this.id, purpose, ...(session === undefined ? {} : { session }) };
+    const reply = await client.call(nonceCreate, { body });
+    this.from = reply.from.instanceLog;
+    return reply.nonce;
+  }
+
+  /** Fresh evidence for purpose `attest`. */
+  async attest(client: Client): Promise<EvidenceMessage> {
+    return this.evidence({ purpose: 'attest', nonce: await this.nonce(client, 'attest') });
+  }
+
+  /** Shows evidence for a new TLS key and comes back with a client that holds the certificate. */
+  async connect(server: TestServer): Promise<Client> {
+    const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const spki = new Uint8Array(keys.publicKey.export({ format: 'der', type: 'spki' }));
+    const client = server.client();
+    const nonce = await this.nonce(client, 'transport-key');
+    const evidence = await this.evidence({ purpose: 'transport-key', nonce, tlsKey: digestOf(spki) });
+    const body = { evidence, tlsKey: toBase64(spki) };
+    const { certificate } = await client.call(certificateCreate, { body });
+    const key = keys.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+    this.identity = { certificate, key };
+    return server.client({ identity: this.identity });
+  }
+
+  /** An open session; answers with its id. */
+  async openSession(client: Client): Promise<string> {
+    const created = await client.call(sessionCreate, { body: { purpose: 'image-build' } });
+    this.from = created.from.instanceLog;
+    const { session, nonce } = created;
+    const evidence = await this.evidence({ purpose: 'session-open', nonce, session });
+    await client.call(sessionOpen, { params: { session }, body: { evidence } });
+    return session;
+  }
+
+  /** The body of a closing request. */
+  async closing(client: Client, session: string, subject: Digest, statement: Digest) {
+    const nonce = await this.nonce(client, 'session-close', session);
+    const certified = await this.tpm.certifySigningKey(signingKeyQualifyingData({ session, nonce }));
+    const evidence = await this.evidence({
+      purpose: 'session-close',
+      nonce,
+      session,
+      subject,
+      statement,
+      signingKey: digestOf(this.tpm.signingPublic),
+    });
+    return {
+      subject,
+      statement,
+      signingKey: {
+        public: toBase64(this.tpm.signingPublic),
+        certification: { attest: toBase64(certified.attest), signature: toBase64(certified.signature) },
+      },
+      evidence,
+    };
+  }
+}
+
+/** Enrols this TPM by a join token. */
+export async function admitted(
+  server: TestServer,
+  tpm: TestTpm,
+  id: string,
+  kind: 'builder' | 'device' = 'builder',
+): Promise<TestAttester> {
+  const request = { ...requestOf(tpm, id, await joinToken(server)), kind };
+  await enrol(server.client(), tpm, request);
+  return new TestAttester(tpm, id);
+}
