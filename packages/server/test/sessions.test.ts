@@ -1,0 +1,310 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { verifyEar } from '@kallio/appraisal';
+import { type Digest, digestOf, utf8 } from '@kallio/codec';
+import {
+  type Client,
+  evidenceSubmit,
+  sessionAbandon,
+  sessionClose,
+  sessionCreate,
+  sessionOpen,
+  sessionShow,
+  sessionsList,
+  trustShow,
+} from '@kallio/protocol';
+import { parsePublic, publicKeyOf } from '@kallio/tpm/structures';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { admitted, type TestAttester } from './fixture-attester.ts';
+import { enrol, joinToken, requestOf } from './fixture-enrol.ts';
+import { policies } from './fixture-policies.ts';
+import { configure, type TestServer, testServer } from './fixture-server.ts';
+import { Maker, type TestTpm } from './fixture-tpm.ts';
+
+const code = (c: string) => expect.objectContaining({ code: c });
+const image: Digest = digestOf(utf8('an image'));
+const other: Digest = digestOf(utf8('another image'));
+const statement: Digest = digestOf(utf8('claims'));
+
+let dir: string;
+let maker: Maker;
+let one: TestTpm;
+let two: TestTpm;
+let server: TestServer;
+let builder: TestAttester;
+let client: Client;
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'kallio-session-'));
+  maker = new Maker(join(dir, 'maker'));
+  one = await maker.make('one');
+  two = await maker.make('two');
+});
+afterAll(async () => {
+  await one.powerOff();
+  await two.powerOff();
+  rmSync(dir, { recursive: true });
+});
+beforeEach(async () => {
+  await one.reboot();
+  server = await testServer({ ekRoots: maker.roots, ...policies(dir) }, (dataDir) =>
+    configure(dataDir, { sessions: { windowSeconds: 100, maxUnderWay: 3 } }),
+  );
+  builder = await admitted(server, one, 'be-1');
+  client = await builder.connect(server);
+});
+afterEach(() => server.stop());
+
+const show = (session: string) => server.admin().call(sessionShow, { params: { session } });
+type Closing = Awaited<ReturnType<TestAttester['closing']>>;
+const close = (session: string, body: Closing, by = client) =>
+  by.call(sessionClose, { params: { session }, body });
+
+describe('a session', () => {
+  it('goes from opening to open to closed, with a signed result that names image, claims and key', async () => {
+    const created = await client.call(sessionCreate, { body: { purpose: 'image-build' } });
+    expect(await show(created.session)).toMatchObject({ state: 'opening', evidence: [] });
+    const session = await builder.openSession(client);
+    expect(await show(session)).toMatchObject({ state: 'open', attester: 'be-1' });
+    const closed = await close(session, await builder.closing(client, session, image, statement));
+    expect(closed).toMatchObject({ state: 'closed', subject: image, statement });
+
+    const { issuer, jwks } = await client.call(trustShow, {});
+    const claims = await verifyEar(closed.ear ?? '', { issuer, jwks }, server.now());
+    const spki = publicKeyOf(parsePublic(one.signingPublic)).export({ format: 'der', type: 'spki' });
+    expect(claims.session).toEqual({
+      session,
+      subject: image,
+      statement,
+      signingKey: digestOf(new Uint8Array(spki)),
+      evidence: closed.evidence,
+      builder: 'be-1',
+      tier: 'C',
+      boot: expect.any(Number),
+    });
+  });
+
+  it('survives a restart of the server, open or closed', async () => {
+    const session = await builder.openSession(client);
+    await server.restart();
+    client = await builder.connect(server);
+    const closed = await close(session, await builder.closing(client, session, image, statement));
+    await server.restart();
+    expect(await show(session)).toEqual(closed);
+  });
+
+  it('answers a repeated closing the same, when the first answer got lost', async () => {
+    const session = await builder.openSession(client);
+    const closing = await builder.closing(client, session, image, statement);
+    const first = await close(session, closing);
+    expect(await close(session, closing)).toEqual(first);
+  });
+
+  it('is kept apart from another of the same build host', async () => {
+    const [a, b] = [await builder.openSession(client), await builder.openSession(client)];
+    expect(await close(b, await builder.closing(client, b, other, statement))).toMatchObject({
+      subject: other,
+    });
+    expect(await close(a, await builder.closing(client, a, image, statement))).toMatchObject({
+      subject: image,
+    });
+    const { sessions } = await server.admin().call(sessionsList, {});
+    expect(sessions.map((s) => [s.session, s.state])).toEqual([
+      [b, 'closed'],
+      [a, 'closed'],
+    ]);
+  });
+
+  it('can be given up', async () => {
+    const session = await builder.openSession(client);
+    const given = await client.call(sessionAbandon, { params: { session } });
+    expect(given).toMatchObject({ state: 'failed', reason: { code: 'SESSION_ABANDONED' } });
+    await expect(client.call(sessionAbandon, { params: { session } })).rejects.toThrow(
+      code('SESSION_NOT_OPEN'),
+    );
+  });
+
+  it('is for build hosts', async () => {
+    const device = await (await admitted(server, two, 'device-1', 'device')).connect(server);
+    await expect(device.call(sessionCreate, { body: { purpose: 'image-build' } })).rejects.toThrow(
+      code('SESSION_NOT_BUILDER'),
+    );
+  });
+
+  it('is one of a bounded number under way', async () => {
+    const begin = () => client.call(sessionCreate, { body: { purpose: 'image-build' } });
+    await Promise.all([begin(), begin(), begin()]);
+    await expect(begin()).rejects.toThrow(code('SESSION_TOO_MANY'));
+    server.advance(100);
+    await begin();
+  });
+});
+
+describe('a session is not opened', () => {
+  it('by a platform that is not VERIFIED; it has failed, with the reason', async () => {
+    const { session, nonce } = await client.call(sessionCreate, { body: { purpose: 'image-build' } });
+    await one.extend(4, new Uint8Array(32).fill(1));
+    const evidence = await builder.evidence({ purpose: 'session-open', nonce, session });
+    const opening = client.call(sessionOpen, { params: { session }, body: { evidence } });
+    await expect(opening).rejects.toThrow(code('SESSION_PLATFORM_NOT_VERIFIED'));
+    expect(await show(session)).toMatchObject({
+      state: 'failed',
+      reason: { code: 'SESSION_PLATFORM_NOT_VERIFIED', pointer: 'pcr:4' },
+    });
+  });
+
+  it('twice, nor with evidence for another session', async () => {
+    const [a, b] = [
+      await client.call(sessionCreate, { body: { purpose: 'image-build' } }),
+      await client.call(sessionCreate, { body: { purpose: 'image-build' } }),
+    ];
+    const evidence = await builder.evidence({ purpose: 'session-open', nonce: a.nonce, session: a.session });
+    const open = (session: string) => client.call(sessionOpen, { params: { session }, body: { evidence } });
+    await expect(open(b.session)).rejects.toThrow(code('NONCE_UNKNOWN'));
+    expect(await open(a.session)).toMatchObject({ state: 'open' });
+    await expect(open(a.session)).rejects.toThrow(code('SESSION_NOT_OPENING'));
+  });
+});
+
+describe('a session is not closed', () => {
+  let session: string;
+  beforeEach(async () => {
+    session = await builder.openSession(client);
+  });
+  const honest = () => builder.closing(client, session, image, statement);
+  /** The refusal, and that it is the session’s end. */
+  const failsFor = async (body: Closing, c: string) => {
+    await expect(close(session, body)).rejects.toThrow(code(c));
+    expect(await show(session)).toMatchObject({ state: 'failed', reason: { code: c } });
+    expect(await show(session)).not.toHaveProperty('ear');
+    await expect(close(session, await honest())).rejects.toThrow(code('SESSION_NOT_OPEN'));
+    // The honest twin: another session, closed.
+    const again = await builder.openSession(client);
+    const closing = await builder.closing(client, again, image, statement);
+    expect(await close(again, closing)).toMatchObject({ state: 'closed' });
+  };
+
+  it('on another image or other claims than the quote commits to', async () => {
+    await failsFor({ ...(await honest()), subject: other }, 'SESSION_EVIDENCE_REFUSED');
+    session = await builder.openSession(client);
+    await failsFor({ ...(await honest()), statement: other }, 'SESSION_EVIDENCE_REFUSED');
+  });
+
+  it('when the build host was rebooted since it was opened', async () => {
+    await builder.reboot();
+    await failsFor(await honest(), 'SESSION_REBOOTED');
+  });
+
+  it('when the host measured something unknown during the build', async () => {
+    await one.extend(4, new Uint8Array(32).fill(1));
+    await expect(close(session, await honest())).rejects.toThrow(code('SESSION_PLATFORM_NOT_VERIFIED'));
+    expect(await show(session)).toMatchObject({ state: 'failed' });
+  });
+
+  it('when the host showed a violation in between, whatever it shows later', async () => {
+    await one.extend(4, new Uint8Array(32).fill(1));
+    await client.call(evidenceSubmit, { body: await builder.attest(client) });
+    expect(await show(session)).toMatchObject({
+      state: 'failed',
+      reason: { code: 'SESSION_PLATFORM_VIOLATED' },
+    });
+    await expect(close(session, await honest())).rejects.toThrow(code('SESSION_NOT_OPEN'));
+  });
+
+  it('after its window', async () => {
+    server.advance(100);
+    const body = { ...(await honest()) };
+    await expect(close(session, body)).rejects.toThrow(code('SESSION_EXPIRED'));
+    expect(await show(session)).toMatchObject({ state: 'expired', reason: { code: 'SESSION_EXPIRED' } });
+  });
+
+  it('by another build host, which does not spoil it either', async () => {
+    const stranger = await (await admitted(server, two, 'be-2')).connect(server);
+    const body = await honest();
+    await expect(close(session, body, stranger)).rejects.toThrow(code('SESSION_OTHER_ATTESTER'));
+    await expect(stranger.call(sessionAbandon, { params: { session } })).rejects.toThrow(
+      code('SESSION_OTHER_ATTESTER'),
+    );
+    await expect(stranger.call(sessionShow, { params: { session } })).rejects.toThrow(code('NOT_FOUND'));
+    expect(await close(session, body)).toMatchObject({ state: 'closed' });
+  });
+
+  it('with evidence of another build host', async () => {
+    const stranger = await admitted(server, two, 'be-2');
+    await stranger.connect(server);
+    const body = await honest();
+    const theirs = await stranger.evidence({ purpose: 'session-close', nonce: body.evidence.nonce, session });
+    await failsFor(
+      { ...body, evidence: { ...body.evidence, quote: theirs.quote } },
+      'SESSION_EVIDENCE_REFUSED',
+    );
+  });
+
+  it('with a late nonce, but it stays open for another', async () => {
+    const body = await honest();
+    server.advance(60);
+    await expect(close(session, body)).rejects.toThrow(code('NONCE_EXPIRED'));
+    expect(await close(session, await honest())).toMatchObject({ state: 'closed' });
+  });
+
+  it('before it was opened', async () => {
+    const { session: early } = await client.call(sessionCreate, { body: { purpose: 'image-build' } });
+    const body = await builder.closing(client, early, image, statement);
+    await expect(close(early, body)).rejects.toThrow(code('SESSION_NOT_OPEN'));
+  });
+
+  it('a second time on another image', async () => {
+    const closed = await close(session, await honest());
+    const again = await builder.closing(client, session, other, statement);
+    await expect(close(session, again)).rejects.toThrow(code('SESSION_SUBJECT_SET'));
+    expect(await show(session)).toEqual(closed);
+  });
+
+  it('when the TPM got a new AK in between', async () => {
+    await one.newAk();
+    await enrol(server.client(), one, requestOf(one, 'be-1', await joinToken(server)));
+    client = await builder.connect(server);
+    await failsFor(await honest(), 'SESSION_AK_CHANGED');
+  });
+
+  it('with a signing key that the AK does not vouch for', async () => {
+    const body = await honest();
+    // The signing key of another TPM, with this one's certification.
+    const foreign = Buffer.from(two.signingPublic).toString('base64');
+    await failsFor(
+      { ...body, signingKey: { ...body.signingKey, public: foreign } },
+      'SIGNING_KEY_NOT_CERTIFIED',
+    );
+  });
+
+  it('with a certification of another AK', async () => {
+    const body = await honest();
+    const theirs = await two.certifySigningKey(new Uint8Array(32));
+    const certification = {
+      attest: Buffer.from(theirs.attest).toString('base64'),
+      signature: Buffer.from(theirs.signature).toString('base64'),
+    };
+    await failsFor({ ...body, signingKey: { ...body.signingKey, certification } }, 'TPM_SIGNATURE_INVALID');
+  });
+
+  it('with a certification made for an earlier session', async () => {
+    const old = (await honest()).signingKey;
+    await close(session, await honest());
+    session = await builder.openSession(client);
+    await failsFor({ ...(await honest()), signingKey: old }, 'SIGNING_KEY_NOT_CERTIFIED');
+  });
+
+  it('with a quote in place of the certification, or the AK in place of the signing key', async () => {
+    const body = await honest();
+    const { public: signing } = body.signingKey;
+    await failsFor(
+      { ...body, signingKey: { public: signing, certification: body.evidence.quote } },
+      'SIGNING_KEY_NOT_CERTIFIED',
+    );
+    session = await builder.openSession(client);
+    const ak = Buffer.from(one.akPublic).toString('base64');
+    const again = await honest();
+    await failsFor({ ...again, signingKey: { ...again.signingKey, public: ak } }, 'TPM_KEY_PROPERTY');
+  });
+});
