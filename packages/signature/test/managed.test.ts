@@ -2,8 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromBase64 } from '@kallio/codec';
 import { describe, expect, test } from 'vitest';
-import { verifyBundleWithKey } from '../src/managed.ts';
-import { makeTrustedRoot } from '../src/trusted-root.ts';
+import { makeTrustedRoot, verifyBundleWithKey } from '../src/index.ts';
 
 const vectors = join(import.meta.dirname, '../../../../shared/vectors/sigstore-bundles');
 
