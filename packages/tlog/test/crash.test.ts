@@ -3,6 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { toBase64, utf8 } from '@kallio/codec';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type Checkpoint, checkLog, LogWriter, logOrigin, verifyConsistency } from '../src/index.ts';
@@ -115,7 +116,7 @@ describe('a crash loses nothing that was acknowledged', () => {
     const history = new History();
     const pem = { type: 'pkcs8', format: 'pem' } as const;
     for (let run = 0; run < 5; run++) {
-      const script = join(import.meta.dirname, 'support/log-child.ts');
+      const script = fileURLToPath(new URL('./support/log-child.ts', import.meta.url));
       const secrets = [keys.p256.export(pem), keys.ed25519.export(pem)].map(String);
       const child = spawn(process.execPath, [script, path, origin, ...secrets, `run ${run}`], {
         stdio: ['ignore', 'pipe', 'inherit'],

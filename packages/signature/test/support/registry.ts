@@ -4,7 +4,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export const hasRegistry = spawnSync('docker-registry', ['--version']).status === 0;
+/** Debian's package of the same name. */
+const REGISTRY = 'docker-registry';
+
+export const hasRegistry = spawnSync(REGISTRY, ['--version']).status === 0;
 
 /** Debian's docker-registry on a port of this machine, with an empty store of its own. */
 export class TestRegistry {
@@ -29,7 +32,7 @@ export class TestRegistry {
       `http: {addr: "${host}"}`,
     ];
     writeFileSync(config, `${lines.join('\n')}\n`);
-    const process = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
+    const process = spawn(REGISTRY, ['serve', config], { stdio: 'ignore' });
     const registry = new TestRegistry(host, process, directory);
     for (let tries = 0; tries < 200; tries++) {
       const up = await fetch(`http://${host}/v2/`).then(
