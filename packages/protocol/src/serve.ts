@@ -44,6 +44,12 @@ const STATUS = new Map<string, number>([
   ['CONFLICT', 409],
   ['RATE_LIMITED', 429],
   ['INTERNAL', 500],
+  // The server's own trouble, by whichever name it has there: nothing is wrong with the request.
+  ['STORE_CORRUPT', 500],
+  ['LOG_CORRUPT', 500],
+  ['LOG_WRITE_FAILED', 503],
+  ['LOG_STOPPED', 503],
+  ['LOG_CLOSED', 503],
 ]);
 
 const RANK: Readonly<Record<Role, number>> = { viewer: 0, operator: 1, admin: 2 };

@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { concat } from '@kallio/codec';
@@ -79,6 +80,13 @@ export class Maker {
   }
 }
 
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => socket.end(() => resolve(true)));
+    socket.on('error', () => resolve(false));
+  });
+}
+
 /** A real swtpm process with the keys of an attester in it. */
 export class TestTpm {
   readonly #state: string;
@@ -117,7 +125,8 @@ export class TestTpm {
       ],
       { stdio: 'ignore' },
     );
-    while (!existsSync(socket)) await wait(5);
+    // The socket's name is there a moment before anybody listens on it.
+    while (!(await answers(socket))) await wait(5);
     const tpm = Tpm.open(`swtpm:unix:${socket}`);
     const nv = await nvReadPublic(tpm, EK_NV.eccP384);
     if (nv === undefined) throw new Error('swtpm_setup made no EK certificate');
