@@ -1,5 +1,12 @@
 export { type Binding, type EvidenceParts, partsOf, qualifyingData } from './binding.ts';
 export type { EvidenceCode } from './error.ts';
+export { type EventLog, eventTypeName, type FirmwareEvent } from './eventlog/event.ts';
+export { parseEventLog } from './eventlog/parse.ts';
+export { digestOfBank, eventDataIsMeasured, replayEventLog } from './eventlog/replay.ts';
+export { readImaText } from './ima/ascii.ts';
+export { type ImaReadOptions, readImaLog } from './ima/binary.ts';
+export { decodeImaEntry, type ImaEntry, type ImaMeasurement } from './ima/entry.ts';
+export { extendIma, type ImaReplayState, imaStart, imaTemplateDigest, replayIma } from './ima/replay.ts';
 export {
   type ContainerPhase,
   instanceCommitment,
