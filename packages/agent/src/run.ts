@@ -1,0 +1,176 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { KallioError } from '@kallio/codec';
+import type { Inventory } from '@kallio/evidence';
+import { ATTESTER_STREAM, type agentStatus, type EvidenceReply, events, type Reply } from '@kallio/protocol';
+import type { Logger } from 'pino';
+import { BuildSessions } from './build.ts';
+import { type AgentConfig, socketOf } from './config.ts';
+import { Connection } from './connection.ts';
+import { Device } from './device.ts';
+import { enrol, requireAdmitted } from './enrol.ts';
+import { type Enrolment, readEnrolment, writeEnrolment } from './enrolment-state.ts';
+import { openIdentity, type TpmIdentity } from './identity/identity.ts';
+import { InstanceLog } from './instances/log.ts';
+import { listen } from './socket.ts';
+import { lockState } from './state-lock.ts';
+
+const DEFAULT_INTERVAL_SECONDS = 60;
+/** A builder starts no instances: there is nothing to look for. */
+const NO_INVENTORY: Inventory = { scope: 'none', containers: [], changed: [] };
+
+/** A running agent. */
+export interface RunningAgent {
+  readonly attester: string;
+  close(): Promise<void>;
+  /** Ends when the agent can't go on; rejects with why. */
+  readonly ended: Promise<void>;
+}
+
+/**
+ * The trust agent: opens the TPM and the instance log, enrols if it has not, then shows evidence at start, every
+ * interval, and whenever it is asked; on a device it carries out orders, on a build host it serves build sessions.
+ */
+export async function runAgent(config: AgentConfig, logger: Logger): Promise<RunningAgent> {
+  const lock = lockState(config.stateDir);
+  const identity = await openIdentity({ tpm: config.tpm, stateDir: config.stateDir });
+  const stop = new AbortController();
+  const instanceLog = await InstanceLog.open(config.stateDir, identity);
+  const device = await Device.open(config, instanceLog);
+  const connection = new Connection(config, {
+    attester: config.attester,
+    identity,
+    instanceLog,
+    inventory: () => device?.inventory() ?? Promise.resolve(NO_INVENTORY),
+    measured: config.measurements !== 'none',
+  });
+  let last: { readonly reply: EvidenceReply; readonly at: string } | undefined;
+  const attest = async () => {
+    const reply = await connection.attest();
+    last = { reply, at: new Date().toISOString() };
+    const { state, tier, reasons } = reply.platform;
+    logger.info({ state, tier, reasons: reasons.map(({ code }) => code), result: reply.result }, 'attested');
+    return reply;
+  };
+  let admitted = false;
+  const status = (): Reply<typeof agentStatus> => ({
+    attester: config.attester,
+    kind: config.kind,
+    server: config.server,
+    admitted,
+    state: last?.reply.platform.state ?? 'UNKNOWN',
+    ...(last?.reply.platform.tier === undefined ? {} : { tier: last.reply.platform.tier }),
+    ...(last === undefined ? {} : { lastEvidenceAt: last.at }),
+    instances:
+      device?.known.all().map(({ instance, container, image }) => ({ instance, container, image })) ?? [],
+  });
+  const builds =
+    config.kind === 'builder' ? new BuildSessions(config.attester, connection, identity) : undefined;
+  // The socket is up before the server is reached: the shim must be answered with the server away.
+  const socket = await listen(socketOf(config), { status, attest, builds, gate: device?.gate });
+
+  const work = async () => {
+    await ensureEnrolled(config, identity, logger, stop.signal);
+    admitted = true;
+    const following = device?.follow({ config, connection, identity, log: instanceLog, logger }, stop.signal);
+    await Promise.all([
+      attestContinuously(config, attest, connection, logger, stop.signal),
+      listenForPushes(connection, attest, logger, stop.signal),
+      following,
+    ]);
+  };
+  const ended = work().catch((error: unknown) => {
+    if (!stop.signal.aborted) throw error;
+  });
+  return {
+    attester: config.attester,
+    ended,
+    async close() {
+      stop.abort();
+      await socket.close();
+      await ended.catch(() => undefined);
+      await connection.close();
+      await instanceLog.close();
+      await identity.close();
+      lock.release();
+    },
+  };
+}
+
+/** Enrols unless this TPM's keys are enrolled already; waits for the operator where one must decide. */
+async function ensureEnrolled(
+  config: AgentConfig,
+  identity: TpmIdentity,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const wanted: Enrolment = {
+    attester: config.attester,
+    server: config.server,
+    ak: Buffer.from(identity.akName).toString('hex'),
+  };
+  if (await readEnrolment(config.stateDir, wanted)) return;
+  const outcome = await retrying(logger, signal, () =>
+    enrol(config, identity, {
+      signal,
+      wait: true,
+      pending: ({ state, reason }) => logger.warn({ state, reason }, 'the claim waits for the operator'),
+    }),
+  );
+  requireAdmitted(outcome);
+  await writeEnrolment(config.stateDir, wanted);
+  logger.info({ attester: config.attester }, 'enrolled');
+}
+
+async function attestContinuously(
+  config: AgentConfig,
+  attest: () => Promise<EvidenceReply>,
+  connection: Connection,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const interval = (config.intervalSeconds ?? DEFAULT_INTERVAL_SECONDS) * 1000;
+  while (!signal.aborted) {
+    await retrying(logger, signal, async () => {
+      try {
+        return await attest();
+      } catch (error) {
+        if (error instanceof KallioError && error.code === 'UNAUTHENTICATED') connection.reset();
+        throw error;
+      }
+    });
+    // Jitter keeps a fleet that was powered on together from asking together.
+    await wait(interval * (0.8 + Math.random() * 0.3), undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** The server asks for evidence over its stream: a device behind NAT can't be called. */
+async function listenForPushes(
+  connection: Connection,
+  attest: () => Promise<EvidenceReply>,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    await retrying(logger, signal, async () => {
+      for await (const { event } of events(await connection.client(), ATTESTER_STREAM, signal)) {
+        if (event === 'attest') await attest();
+      }
+    });
+    await wait(1000 * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** Tries again, further and further apart, what failed because the server or the TPM was away, busy or restarted. */
+async function retrying<T>(logger: Logger, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  for (let pause = 500; ; pause = Math.min(pause * 2, 30_000)) {
+    try {
+      return await work();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof KallioError)) throw error;
+      if (error.code.startsWith('ENROL_')) throw error;
+      logger.warn({ code: error.code, reason: error.message }, 'trying again');
+      await wait(pause * (0.5 + Math.random()), undefined, { signal });
+    }
+  }
+}

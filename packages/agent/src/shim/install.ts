@@ -1,0 +1,32 @@
+import { chmod, copyFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { writeDurably } from '../files.ts';
+
+const SHIM = fileURLToPath(new URL('./kallio-runc', import.meta.url));
+
+/**
+ * Puts the shim and a wrapper that configures it into the state folder, and gives the wrapper's path: what the engine
+ * is to take for its OCI runtime.
+ */
+export async function installShim(stateDir: string, socket: string, runtime: string): Promise<string> {
+  const shim = join(stateDir, 'kallio-runc');
+  await copyFile(SHIM, shim);
+  await chmod(shim, 0o755);
+  const wrapper = join(stateDir, 'runtime');
+  await writeDurably(
+    wrapper,
+    [
+      '#!/bin/sh',
+      '# Written by the trust agent: the OCI runtime of this device.',
+      `KALLIO_SOCKET=${quoted(socket)} KALLIO_RUNTIME=${quoted(runtime)} exec ${quoted(shim)} "$@"`,
+      '',
+    ].join('\n'),
+  );
+  await chmod(wrapper, 0o755);
+  return wrapper;
+}
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
