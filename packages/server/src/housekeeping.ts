@@ -13,11 +13,11 @@ export function tidy(store: Store, config: ServerConfig, now: Date): void {
   const time = now.getTime();
   expireSessions(store, now);
   store.spentNonces.prune(time);
-  // The reason why a challenge failed can be asked for during an hour.
-  store.challenges.prune(time - HOUR_MS);
+  const before = time - config.retention.days * DAY_MS;
+  // The reason why a challenge failed can be asked for during an hour, what became of a claim as long as evidence.
+  store.challenges.prune(time - HOUR_MS, before);
   store.joinTokens.prune(time - DAY_MS);
   store.certificates.prune(time);
-  const before = time - config.retention.days * DAY_MS;
   store.results.prune(before);
   store.evidence.prune(before);
 }

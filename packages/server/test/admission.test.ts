@@ -93,6 +93,16 @@ describe('admission', () => {
   });
 });
 
+it('bounds how many claims one TPM makes in a day by changing its AK', () => {
+  const { maxClaimsPerTpmAndDay } = config.enrolment;
+  for (let i = 0; i < maxClaimsPerTpmAndDay; i++) join(claimOf('a', 'ek1', `ak${i}`), undefined);
+  expect(() => join(claimOf('a', 'ek1', 'one more'), undefined)).toThrow(
+    expect.objectContaining({ code: 'ENROL_TOO_MANY_CLAIMS' }),
+  );
+  makeToken(1);
+  expect(join(claimOf('a', 'ek1', 'one more')).state).toBe('admitted');
+});
+
 describe('the operator', () => {
   const say = (attester: string, ek: string, decision: 'admit' | 'refuse') =>
     decide(fresh.store, attester, ek, decision, 'token:op', T);

@@ -7,6 +7,7 @@ import {
   initServer,
   type RunningServer,
   type ServerConfig,
+  type StartOptions,
   startServer,
 } from '../src/index.ts';
 
@@ -35,7 +36,8 @@ export function configure(dataDir: string, changes: Changes): void {
   const path = join(dataDir, 'config.json');
   const config = JSON.parse(readFileSync(path, 'utf8'));
   for (const [name, change] of Object.entries(changes)) {
-    config[name] = typeof change === 'object' ? { ...config[name], ...change } : change;
+    config[name] =
+      typeof change === 'object' && !Array.isArray(change) ? { ...config[name], ...change } : change;
   }
   writeFileSync(path, JSON.stringify(config));
 }
@@ -44,6 +46,7 @@ export function configure(dataDir: string, changes: Changes): void {
 export async function testServer(
   options: Partial<InitOptions> = {},
   edit: (dataDir: string) => void = () => undefined,
+  register?: StartOptions['register'],
 ): Promise<TestServer> {
   const root = mkdtempSync(join(tmpdir(), 'kallio-server-'));
   const dataDir = join(root, 'data');
@@ -61,7 +64,7 @@ export async function testServer(
   edit(dataDir);
   let offset = 0;
   const clock = () => new Date(Date.now() + offset);
-  const start = () => startServer({ dataDir, clock });
+  const start = () => startServer({ dataDir, clock, ...(register === undefined ? {} : { register }) });
   let running: RunningServer;
   try {
     running = await start();

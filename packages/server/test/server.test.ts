@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -9,8 +10,14 @@ import {
   trustShow,
 } from '@kallio/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { initServer, resetAdminToken, startServer } from '../src/index.ts';
-import { type TestServer, testServer } from './fixture-server.ts';
+import {
+  initServer,
+  resetAdminToken,
+  rotateResultKeys,
+  type ServerContext,
+  startServer,
+} from '../src/index.ts';
+import { configure, type TestServer, testServer } from './fixture-server.ts';
 
 const code = (c: string) => expect.objectContaining({ code: c });
 
@@ -109,6 +116,55 @@ describe('a server', () => {
     const token = resetAdminToken(server.dataDir, server.now());
     await server.client({ token }).call(attestersList, {});
     await expect(server.admin().call(attestersList, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+  });
+});
+
+describe('another role on the same listener', () => {
+  it('is mounted with the means to call and to tell callers apart', async () => {
+    let context: ServerContext | undefined;
+    const server = await testServer({}, undefined, async (app, given) => {
+      context = given;
+      given.addRole('orchestrator');
+      app.get('/extra', async (request) => given.authenticate(request));
+    });
+    expect(await server.client().call(statusShow, {})).toMatchObject({
+      roles: ['attestation-server', 'log', 'orchestrator'],
+    });
+    expect(context?.url()).toBe(server.url);
+    expect(context?.trust()).toEqual(await server.client().call(trustShow, {}));
+    const token = context?.serviceToken('orchestrator', 'operator') ?? '';
+    const principal = Buffer.from(await server.client({ token }).raw('GET', '/extra')).toString();
+    expect(JSON.parse(principal)).toEqual({
+      kind: 'token',
+      name: 'service-orchestrator',
+      role: 'operator',
+    });
+    await server.restart();
+    context?.serviceToken('orchestrator', 'operator');
+    await expect(server.client({ token }).call(attestersList, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+    await server.stop();
+  });
+});
+
+describe('keys', () => {
+  it('that sign results are rotated beside the old ones, which stay published', async () => {
+    const server = await testServer();
+    const before = (await server.client().call(trustShow, {})).jwks.keys;
+    const kid = rotateResultKeys(join(server.dataDir, 'keys/results.json'), new Date());
+    await server.restart();
+    const after = (await server.client().call(trustShow, {})).jwks.keys;
+    expect(after.map((key) => key.kid)).toEqual([before[0]?.kid, kid]);
+    await server.stop();
+  });
+
+  it('of the listener are renewed when its names change, under the same authority', async () => {
+    const server = await testServer();
+    configure(server.dataDir, { names: ['127.0.0.1', 'edge.test'] });
+    await server.restart();
+    await server.client().call(statusShow, {});
+    const pem = readFileSync(join(server.dataDir, 'keys/server.pem'), 'utf8');
+    expect(new X509Certificate(pem).checkHost('edge.test')).toBe('edge.test');
+    await server.stop();
   });
 });
 

@@ -10,7 +10,7 @@ import type { Verifier } from './verifier.ts';
  * How a claim stands now. What was VERIFIED or DEGRADED turns STALE by the server's clock when `staleSeconds` are past;
  * this is worked out on every reading and never stored, so nothing has to run for it to become true.
  */
-export function standingOf(
+function standingOf(
   { store, config }: Pick<Verifier, 'store' | 'config'>,
   claim: Claim,
   now: Date,

@@ -84,6 +84,8 @@ function ticketOf(
   return store.joinTokens.spend(joinToken, proven.kind, proven.attester, now) ? 'join-token' : undefined;
 }
 
+const DAY_MS = 86_400_000;
+
 function wait(
   store: Store,
   config: ServerConfig,
@@ -98,15 +100,20 @@ function wait(
     (claim) => claim.attester === proven.attester && claim.ak === proven.ak && claim.kind === proven.kind,
   );
   if (same !== undefined) return same;
-  // A newer AK on the same name replaces the older one that nobody has looked at.
+  // Claims are kept for ever, so how many one TPM may make without anybody's word is bounded, in number and by day.
   const older = waiting.find((claim) => claim.attester === proven.attester);
-  if (older !== undefined) store.claims.decide(older.claim, 'superseded', superseded(), 'enrolment', now);
-  else if (waiting.length >= config.enrolment.maxWaitingPerTpm) {
+  const tooManyWait = older === undefined && waiting.length >= config.enrolment.maxWaitingPerTpm;
+  if (
+    tooManyWait ||
+    store.claims.countSince(proven.ek, now - DAY_MS) >= config.enrolment.maxClaimsPerTpmAndDay
+  ) {
     throw new KallioError(
       'ENROL_TOO_MANY_CLAIMS' satisfies ServerCode,
-      'Too many claims of this TPM wait for the operator.',
+      'Too many claims of this TPM wait for the operator, or were made today.',
     );
   }
+  // A newer AK on the same name replaces the older one that nobody has looked at.
+  if (older !== undefined) store.claims.decide(older.claim, 'superseded', superseded(), 'enrolment', now);
   return store.claims.insert(proven, state, reason, 'enrolment', now);
 }
 

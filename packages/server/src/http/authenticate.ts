@@ -59,7 +59,7 @@ function attesterPrincipal(
 ): Principal {
   // Stops certificates of any other authority.
   if (!certificate.authorized)
-    throw unauthenticated('This client certificate is not of this server’s making.');
+    throw unauthenticated('This client certificate is not of this server’s making, or its time is over.');
   const issued = store.certificates.get(certificate.fingerprint);
   // A connection may outlive the certificate it began with.
   if (issued === undefined || issued.notAfter <= clock().getTime()) {

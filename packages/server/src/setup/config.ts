@@ -75,6 +75,11 @@ export const ServerConfig = Exact({
       default: 4,
       minimum: 1,
     }),
+    maxClaimsPerTpmAndDay: Type.Integer({
+      description: 'New claims that one TPM may make in a day without a token.',
+      default: 32,
+      minimum: 1,
+    }),
   }),
   attestation: Exact({
     nonceSeconds: seconds('How long a nonce may be used.', 60, 1, 600),

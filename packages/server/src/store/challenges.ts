@@ -81,9 +81,10 @@ export class Challenges {
       .run(claim, challenge);
   }
 
-  /** Forgets challenges that were not answered rightly and ended before `before`. */
-  prune(before: number): void {
+  /** Forgets challenges that ended before `before`; those that were answered rightly, before `provenBefore`. */
+  prune(before: number, provenBefore: number): void {
     this.#db.sql(`DELETE FROM challenges WHERE state <> 'proven' AND expires_at < ?`).run(before);
+    this.#db.sql(`DELETE FROM challenges WHERE expires_at < ?`).run(provenBefore);
   }
 }
 

@@ -5,7 +5,7 @@ import type { Database } from './database.ts';
 import { refusalFromText } from './refusal.ts';
 import { blob, integer, optional, type Row, text, word } from './row.ts';
 
-export const CLAIM_STATES = ['admitted', 'pending', 'held', 'refused', 'superseded'] as const;
+const CLAIM_STATES = ['admitted', 'pending', 'held', 'refused', 'superseded'] as const;
 export type ClaimState = (typeof CLAIM_STATES)[number];
 
 /** What a TPM has proven about itself, and the name it asks for. */
@@ -100,6 +100,14 @@ export class Claims {
       .sql(`SELECT * FROM claims WHERE ek = ? AND state IN ('pending', 'held') ORDER BY claim`)
       .all(ek)
       .map(claimOf);
+  }
+
+  /** How many claims of this TPM were made since a time. */
+  countSince(ek: string, since: number): number {
+    const row = this.#db
+      .sql('SELECT count(*) AS n FROM claims WHERE ek = ? AND created_at >= ?')
+      .get(ek, since);
+    return integer(row ?? {}, 'n');
   }
 
   /** Did an operator ever refuse this TPM, and not admit it since? */
