@@ -4,6 +4,14 @@ import { type Static, Type } from 'typebox';
 import { Ear, Id, RefusalReply, State, Tier, Time } from './common.ts';
 import { route } from './route.ts';
 
+/** Where an attester's logs are to go on from: what the server has judged and keeps, and in which boot. */
+const LogsFrom = Exact({
+  ima: Type.Integer({ minimum: 0 }),
+  instanceLog: Type.Integer({ minimum: 0 }),
+  /** resetCount; absent while nothing is kept. In another boot logs begin at 0. */
+  boot: Type.Optional(Type.Integer()),
+});
+
 /** A nonce is single-use, for one attester and one purpose, and short-lived. */
 export const nonceCreate = route({
   method: 'POST',
@@ -14,12 +22,7 @@ export const nonceCreate = route({
   reply: Exact({
     nonce: Hex(32),
     expiresAt: Time,
-    /** Where the attester's logs are to go on from: what the server has judged and keeps. */
-    from: Exact({
-      ima: Type.Integer({ minimum: 0 }),
-      instanceLog: Type.Integer({ minimum: 0 }),
-      boot: Type.Optional(Type.Integer()),
-    }),
+    from: LogsFrom,
   }),
 });
 
@@ -118,7 +121,8 @@ export const sessionCreate = route({
     session: Id,
     nonce: Hex(32),
     expiresAt: Time,
-    from: Exact({ ima: Type.Integer({ minimum: 0 }), instanceLog: Type.Integer({ minimum: 0 }) }),
+    /** As in {@link nonceCreate}. */
+    from: LogsFrom,
   }),
 });
 

@@ -28,14 +28,15 @@ export function nonceFor(
   now: Date,
 ) {
   const claim = admittedClaim(store, asked.attester);
+  const { nonce, expiresAt } = nonces.issue(asked, now);
+  return { nonce, expiresAt: isoTime(expiresAt), from: logsFrom(store, claim) };
+}
+
+/** From where on a claim's logs are new to this server. */
+export function logsFrom(store: Store, claim: Claim) {
   const kept = store.continuity.get(claim.claim);
   const { boot, ima, instanceLog } = acknowledgedOf(kept?.value);
-  const { nonce, expiresAt } = nonces.issue(asked, now);
-  return {
-    nonce,
-    expiresAt: isoTime(expiresAt),
-    from: { ima, instanceLog, ...(kept === undefined ? {} : { boot }) },
-  };
+  return { ima, instanceLog, ...(kept === undefined ? {} : { boot }) };
 }
 
 /** Appraises evidence of purpose `attest` and answers with its signed result. */

@@ -1,6 +1,5 @@
 import { KallioError } from '@kallio/codec';
-import { acknowledgedOf } from '../attestation/appraise.ts';
-import { admittedClaim } from '../attestation/evidence.ts';
+import { admittedClaim, logsFrom } from '../attestation/evidence.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
 import { newId } from '../secrets.ts';
@@ -36,6 +35,5 @@ export function createSession({ store, config, nonces }: Verifier, attester: str
     store.sessions.create(session, attester, claim.claim, time, expiresAt);
   });
   const { nonce } = nonces.issue({ attester, purpose: 'session-open', session }, now);
-  const { ima, instanceLog } = acknowledgedOf(store.continuity.get(claim.claim)?.value);
-  return { session, nonce, expiresAt: isoTime(expiresAt), from: { ima, instanceLog } };
+  return { session, nonce, expiresAt: isoTime(expiresAt), from: logsFrom(store, claim) };
 }
