@@ -1,21 +1,25 @@
-import { canonicalBytes, type Digest, digestOf, KallioError, type Refusal } from '@kallio/codec';
+import { canonicalBytes, type Digest, digestOf, isDigest, KallioError, type Refusal } from '@kallio/codec';
 import {
   authenticateQuote,
   type Binding,
   type EvidenceMessage,
+  IMA_PCR,
+  INSTANCE_PCR,
   partsOf,
   qualifyingData,
   quotedPcrs,
   type VerifiedQuote,
 } from '@kallio/evidence';
 import { type BootVerdict, judgeBoot } from './boot.ts';
+import { judgeBootLog } from './boot-log.ts';
 import { type AppraisalCode, because, refusalOf, type State, type Tier, verdictOf } from './codes.ts';
 import type { BootState, Continuity } from './continuity.ts';
+import { judgeIma } from './ima.ts';
 import { judgeInstanceLog } from './instance-log.ts';
-import { type ImageReference, type InstanceAppraisal, judgeInstances } from './instances.ts';
+import { digestsOf, type ImageReference, type InstanceAppraisal, judgeInstances } from './instances.ts';
 import { judgePcrs } from './pcrs.ts';
 import { type AppraisalPolicy, type CompiledPolicy, compilePolicy } from './policy.ts';
-import { judgeTier, limitsOf } from './tier.ts';
+import { hasVerifiedRoot, judgeTier, limitsOf } from './tier.ts';
 
 /** What an appraisal judges, and by what. */
 export interface AppraisalInput {
@@ -87,46 +91,86 @@ export function appraise(input: AppraisalInput): Appraisal {
       appraisedAt: input.now,
     };
   }
-  return { ...judgeAuthentic(input, policy, quote, boot, verdict), evidenceDigest };
+  return { ...judgeAuthentic(input, policy, quote, boot, sameBoot(verdict, input)), evidenceDigest };
 }
 
 function judgeAuthentic(
-  { message, previous, policy, endorsement = 'private', images, now }: AppraisalInput,
+  { message, policy, endorsement = 'private', images = () => undefined, now }: AppraisalInput,
   compiled: CompiledPolicy,
   quote: VerifiedQuote,
   boot: BootState,
-  bootVerdict: Exclude<BootVerdict, { kind: 'refused' }>,
+  previous: Continuity | undefined,
 ): Omit<Appraisal, 'evidenceDigest'> {
-  const log = judgeInstanceLog(message.instanceLog, quote.pcrs, bootVerdict, previous);
-  const explained = new Set<number>(log.explained ? [14] : []);
   const { inventory } = message;
-  const instances = judgeInstances({
-    containers: log.containers,
-    inventory,
-    images: images ?? (() => undefined),
+  const bootLog = judgeBootLog(message.eventLog, previous?.eventLog, quote.pcrs, compiled);
+  const bootValue = bootLog.values.get(INSTANCE_PCR);
+  const log = judgeInstanceLog(message.instanceLog, quote.pcrs, previous?.instanceLog, bootValue);
+  const files = log.state.images.flatMap((image) => {
+    const reference = isDigest(image) ? images(image) : undefined;
+    return reference === undefined ? [] : [digestsOf(reference)];
   });
-  const tier = judgeTier({ endorsement });
+  const ima = judgeIma({
+    shown: message.ima,
+    previous: previous?.ima,
+    quoted: quote.pcrs,
+    policy: compiled,
+    inImage: (digest) => files.some((known) => known.has(digest)),
+  });
+  const judged = new Set(bootLog.judged);
+  if (ima.explained) judged.add(IMA_PCR);
+  if (log.explained && bootValue === undefined) judged.add(INSTANCE_PCR);
+  if (!log.explained) judged.delete(INSTANCE_PCR);
+  const pcrRefusals = judgePcrs(quote.pcrs, compiled, judged);
+  const instances = judgeInstances({ containers: log.containers, inventory, images });
+  const tier = judgeTier({
+    endorsement,
+    quoted: quote.pcrs,
+    refusals: [...bootLog.refusals, ...pcrRefusals],
+    excluded: compiled.excluded,
+    ima: ima.explained && compiled.ima !== undefined,
+    verifiedRoot: hasVerifiedRoot(bootLog, compiled),
+  });
   const refusals = [
+    ...bootLog.refusals,
+    ...ima.refusals,
     ...log.refusals,
-    ...judgePcrs(quote.pcrs, compiled, explained),
+    ...pcrRefusals,
     ...judgeUnlogged(instances),
-    ...(policy.tiers.includes(tier)
-      ? []
-      : [
-          because(
-            'TIER_NOT_ALLOWED',
-            `The evidence is of tier ${tier}; the policy allows ${policy.tiers.join(', ')}.`,
-          ),
-        ]),
+    ...(policy.tiers.includes(tier) ? [] : [tierNotAllowed(tier, policy)]),
   ];
   return {
     authentic: true,
     platform: { ...verdictOf(refusals), tier, limits: limitsOf({ tier, endorsement, compiled, inventory }) },
     instances,
-    next: { boot, instanceLog: log.state },
+    next: {
+      boot,
+      instanceLog: log.state,
+      ...(bootLog.kept === undefined ? {} : { eventLog: bootLog.kept }),
+      ...(ima.kept === undefined ? {} : { ima: ima.kept }),
+    },
     boot,
     appraisedAt: now,
   };
+}
+
+/**
+ * What was kept, where this evidence goes on from it. TPM Restart (from hibernation) resets PCRs and TPM Resume does
+ * not, and both count up restartCount: the attester's logs say which it was, and their replay whether that is true.
+ */
+function sameBoot(
+  verdict: Exclude<BootVerdict, { kind: 'refused' }>,
+  { message, previous }: AppraisalInput,
+): Continuity | undefined {
+  if (verdict.kind === 'fresh' || previous === undefined) return undefined;
+  const anew = verdict.resumed && message.instanceLog.from === 0 && previous.instanceLog.entries > 0;
+  return anew ? undefined : previous;
+}
+
+function tierNotAllowed(tier: Tier, policy: AppraisalPolicy): Refusal<AppraisalCode> {
+  return because(
+    'TIER_NOT_ALLOWED',
+    `The evidence is of tier ${tier}; the policy allows ${policy.tiers.join(', ')}.`,
+  );
 }
 
 /** The verified quote, or why it is none. None of these checks is policy. */

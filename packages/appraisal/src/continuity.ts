@@ -1,6 +1,7 @@
-import { canonicalize, DigestSchema, decodeShape, Exact, Hex, parseJson } from '@kallio/codec';
+import { canonicalize, DigestSchema, decodeShape, Exact, Hex, parseJson, type Refusal } from '@kallio/codec';
 import type { LoggedContainer } from '@kallio/evidence';
 import { Type } from 'typebox';
+import type { AppraisalCode } from './codes.ts';
 
 /** A boot of an attester, as its TPM tells boots apart. `clock` is in milliseconds of TPM time. */
 export interface BootState {
@@ -24,7 +25,48 @@ export interface Continuity {
     readonly pcr: string;
     /** Containers that the log has begun and not deleted. */
     readonly containers: readonly LoggedContainer[];
+    /** Manifest digests of every image that the log has named in this boot. */
+    readonly images: readonly string[];
   };
+  /** The firmware's event log of this boot, once it was shown. */
+  readonly eventLog?: KeptEventLog;
+  /** The kernel's measurement list, as far as quotes have covered it. */
+  readonly ima?: KeptIma;
+}
+
+/** What is kept of an event log: enough to judge it again by another policy. */
+export interface KeptEventLog {
+  /** SHA-256 of the log as it was shown. */
+  readonly digest: string;
+  /** What it replays to, hexadecimal, by PCR. */
+  readonly pcrs: Readonly<Record<string, string>>;
+  /** SHA-256 digests of its events, in order. */
+  readonly events: readonly { readonly index: number; readonly pcr: number; readonly digest: string }[];
+  /** What was wrong with it, whatever the policy. */
+  readonly refusals: readonly Refusal<AppraisalCode>[];
+}
+
+/** What is kept of an IMA log. */
+export interface KeptIma {
+  readonly entries: number;
+  /** PCR 10 after them, hexadecimal. */
+  readonly pcr: string;
+  /** SHA-256 of the policy (JCS) that they were all judged by. */
+  readonly policy: string;
+  /** Entries that had no reference value: judged again each time, because an image's may become known later. */
+  readonly unmatched: readonly UnmatchedEntry[];
+  /** True when there were more of them than are kept. */
+  readonly overflow: boolean;
+  /** SHA-256 of the data of the entry at `entries`, if one was shown that the quote did not cover yet. */
+  readonly ahead?: string;
+}
+
+/** An entry without reference value. */
+export interface UnmatchedEntry {
+  readonly index: number;
+  readonly name: string;
+  /** As reference values are written; `violation` for a violation; the name of a weak algorithm and `:` before its digests. */
+  readonly digest: string;
 }
 
 /** Most containers that one instance log may hold open. */
@@ -37,6 +79,7 @@ const Phase = Type.Union([
   Type.Literal('stopping'),
 ]);
 const Counter = Type.Integer({ minimum: 0 });
+const Code = Type.Unsafe<AppraisalCode>(Type.String({ pattern: '^[A-Z][A-Z0-9_]{1,63}$' }));
 const Big = Type.String({ pattern: '^[0-9]{1,20}$' });
 
 const Stored = Exact({
@@ -61,7 +104,33 @@ const Stored = Exact({
         inconsistent: Type.Boolean(),
       }),
     ),
+    images: Type.Array(DigestSchema),
   }),
+  eventLog: Type.Optional(
+    Exact({
+      digest: DigestSchema,
+      pcrs: Type.Record(Type.String({ pattern: '^[0-9]{1,2}$' }), Hex(32)),
+      events: Type.Array(Exact({ index: Counter, pcr: Counter, digest: Hex(32) })),
+      refusals: Type.Array(
+        Exact({
+          code: Code,
+          message: Type.String(),
+          pointer: Type.Optional(Type.String()),
+          hint: Type.Optional(Type.String()),
+        }),
+      ),
+    }),
+  ),
+  ima: Type.Optional(
+    Exact({
+      entries: Counter,
+      pcr: Hex(32),
+      policy: DigestSchema,
+      unmatched: Type.Array(Exact({ index: Counter, name: Type.String(), digest: Type.String() })),
+      overflow: Type.Boolean(),
+      ahead: Type.Optional(Hex(32)),
+    }),
+  ),
 });
 
 /** As text for a store (JCS). */

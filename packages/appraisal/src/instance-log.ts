@@ -7,18 +7,18 @@ import {
   runningInstances,
   zeroPcr,
 } from '@kallio/evidence';
-import type { BootVerdict } from './boot.ts';
 import { type AppraisalCode, because, refusalOf } from './codes.ts';
 import { type Continuity, MAX_CONTAINERS } from './continuity.ts';
 
 type InstanceLogState = Continuity['instanceLog'];
 
-/** The instance log of a machine that has just started. */
-export const NO_INSTANCES: InstanceLogState = {
-  entries: 0,
-  pcr: toHex(zeroPcr('sha256')),
-  containers: [],
-};
+/**
+ * The instance log of a machine that has just started. PCR 14 starts where the boot left it: at zero, or where shim's
+ * own measurements of its keys (MokList) led to, which stand in the firmware's event log.
+ */
+function noInstances(bootValue: Uint8Array | undefined): InstanceLogState {
+  return { entries: 0, pcr: toHex(bootValue ?? zeroPcr('sha256')), containers: [], images: [] };
+}
 
 /** What the instance log came to. */
 export interface InstanceLogVerdict {
@@ -34,10 +34,10 @@ export interface InstanceLogVerdict {
 export function judgeInstanceLog(
   log: EvidenceMessage['instanceLog'],
   quoted: ReadonlyMap<number, Uint8Array>,
-  boot: Exclude<BootVerdict, { kind: 'refused' }>,
-  previous: Continuity | undefined,
+  previous: InstanceLogState | undefined,
+  bootValue: Uint8Array | undefined,
 ): InstanceLogVerdict {
-  const held = heldLog(log.from, boot, previous);
+  const held = previous ?? noInstances(bootValue);
   const unmoved = (refusal: Refusal<AppraisalCode>): InstanceLogVerdict => ({
     state: held,
     containers: byId(held.containers),
@@ -80,12 +80,13 @@ export function judgeInstanceLog(
     );
   }
   const containers = runningInstances(log.entries, byId(held.containers));
-  // Stops a log that opens containers without end from filling the verifier's store.
-  if (containers.size > MAX_CONTAINERS) {
+  const images = new Set([...held.images, ...log.entries.map(({ event }) => event.image)]);
+  // Stops a log that opens containers, or names images, without end from filling the verifier's store.
+  if (containers.size > MAX_CONTAINERS || images.size > MAX_CONTAINERS) {
     return unmoved(
       because(
         'INSTANCE_LOG_TOO_LARGE',
-        `The instance log holds more than ${MAX_CONTAINERS} containers open.`,
+        `The instance log holds more than ${MAX_CONTAINERS} containers open, or names more images.`,
       ),
     );
   }
@@ -94,21 +95,12 @@ export function judgeInstanceLog(
       entries: log.from + log.entries.length,
       pcr: toHex(replayed),
       containers: [...containers.values()],
+      images: [...images],
     },
     containers,
     refusals: [],
     explained: true,
   };
-}
-
-function heldLog(
-  from: number,
-  boot: Exclude<BootVerdict, { kind: 'refused' }>,
-  previous: Continuity | undefined,
-): InstanceLogState {
-  if (boot.kind === 'fresh' || previous === undefined) return NO_INSTANCES;
-  // TPM Restart (from hibernation) resets PCRs, TPM Resume does not: the replay shows which it was.
-  return boot.resumed && from === 0 ? NO_INSTANCES : previous.instanceLog;
 }
 
 function byId(containers: readonly LoggedContainer[]): Map<string, LoggedContainer> {

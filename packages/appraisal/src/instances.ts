@@ -163,7 +163,8 @@ function judgeFiles(
 
 const digestSets = new WeakMap<ImageReference, ReadonlySet<string>>();
 
-function digestsOf(image: ImageReference): ReadonlySet<string> {
+/** SHA-256 digests of an image's files, hexadecimal. */
+export function digestsOf(image: ImageReference): ReadonlySet<string> {
   let digests = digestSets.get(image);
   if (digests === undefined) {
     digests = new Set(image.files.values());

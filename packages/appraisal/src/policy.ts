@@ -1,4 +1,4 @@
-import { Exact, Hex } from '@kallio/codec';
+import { canonicalBytes, type Digest, digestOf, Exact, Hex } from '@kallio/codec';
 import { INSTANCE_PCR, QUOTED_PCRS } from '@kallio/evidence';
 import { type Static, Type } from 'typebox';
 
@@ -22,6 +22,38 @@ export const AppraisalPolicy = Exact({
   reference: Exact({
     /** Values that a PCR may have, hexadecimal. A PCR listed here may have no other. */
     pcrs: Type.Record(PcrKey, Type.Array(Hex(32), { minItems: 1, maxItems: 4096 })),
+    /** Firmware events by their SHA-256 digest. In a PCR that is named here, every event must be listed. */
+    events: Type.Optional(
+      Type.Array(
+        Exact({
+          pcr: Pcr,
+          /** What it is, for a person: `kernel 6.1.0-28`. */
+          name: Type.String({ minLength: 1, maxLength: 128 }),
+          digests: Type.Array(Hex(32), { minItems: 1, maxItems: 4096 }),
+          /** True when one of the digests must be there. */
+          required: Type.Optional(Type.Boolean()),
+        }),
+        { maxItems: 4096 },
+      ),
+    ),
+    /** What IMA may measure on the host. Files of images whose instances run need not be listed. */
+    ima: Type.Optional(
+      Exact({
+        /** Digests of files and buffers, SHA-256 or longer; `verity:` and the digest for fs-verity. */
+        digests: Type.Array(
+          Type.String({ pattern: '^(?:verity:)?(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$' }),
+          { minItems: 1, maxItems: 10_000_000 },
+        ),
+        /** Files whose violations are tolerated. The kernel does not measure which file it was: see docs/formats.md. */
+        violations: Type.Optional(
+          Type.Array(Type.String({ minLength: 1, maxLength: 4096 }), { maxItems: 4096 }),
+        ),
+      }),
+    ),
+    /** Event that only a verified, immutable root leads to: a kernel command line with its dm-verity root hash. */
+    verifiedRoot: Type.Optional(
+      Exact({ pcr: Pcr, digests: Type.Array(Hex(32), { minItems: 1, maxItems: 4096 }) }),
+    ),
   }),
   /** PCRs whose value is not judged, each with the reason, which every result repeats. */
   excluded: Type.Optional(Type.Record(PcrKey, Type.String({ minLength: 1, maxLength: 256 }))),
@@ -52,11 +84,24 @@ export function bareTpmPolicy(id: string, kind?: 'builder' | 'device'): Appraisa
   };
 }
 
+/** Reference values of the events of one PCR. */
+export interface EventReferences {
+  /** Name of the reference value, by digest. */
+  readonly names: ReadonlyMap<string, string>;
+  /** Digests of which one must be there, by name. */
+  readonly required: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
 /** A policy, ready to be looked things up in. */
 export interface CompiledPolicy {
+  /** SHA-256 of the policy's JCS: tells a changed policy from the one that earlier entries were judged by. */
+  readonly digest: Digest;
   /** Ascending. */
   readonly pcrs: readonly number[];
   readonly reference: ReadonlyMap<number, ReadonlySet<string>>;
+  readonly events: ReadonlyMap<number, EventReferences>;
+  readonly ima?: { readonly digests: ReadonlySet<string>; readonly violations: ReadonlySet<string> };
+  readonly verifiedRoot?: { readonly pcr: number; readonly digests: ReadonlySet<string> };
   readonly excluded: ReadonlyMap<number, string>;
 }
 
@@ -66,14 +111,36 @@ const compiled = new WeakMap<AppraisalPolicy, CompiledPolicy>();
 export function compilePolicy(policy: AppraisalPolicy): CompiledPolicy {
   let ready = compiled.get(policy);
   if (ready === undefined) {
-    ready = {
-      pcrs: policy.pcrs.toSorted((a, b) => a - b),
-      reference: new Map(
-        Object.entries(policy.reference.pcrs).map(([pcr, values]) => [Number(pcr), new Set(values)]),
-      ),
-      excluded: new Map(Object.entries(policy.excluded ?? {}).map(([pcr, reason]) => [Number(pcr), reason])),
-    };
+    ready = compile(policy);
     compiled.set(policy, ready);
   }
   return ready;
+}
+
+function compile(policy: AppraisalPolicy): CompiledPolicy {
+  const { pcrs, ima, verifiedRoot, events = [] } = policy.reference;
+  return {
+    digest: digestOf(canonicalBytes(policy)),
+    pcrs: policy.pcrs.toSorted((a, b) => a - b),
+    reference: new Map(Object.entries(pcrs).map(([pcr, values]) => [Number(pcr), new Set(values)])),
+    events: new Map(
+      [...Map.groupBy(events, ({ pcr }) => pcr)].map(([pcr, those]) => [pcr, eventReferences(those)]),
+    ),
+    ...(ima === undefined
+      ? {}
+      : { ima: { digests: new Set(ima.digests), violations: new Set(ima.violations) } }),
+    ...(verifiedRoot === undefined
+      ? {}
+      : { verifiedRoot: { pcr: verifiedRoot.pcr, digests: new Set(verifiedRoot.digests) } }),
+    excluded: new Map(Object.entries(policy.excluded ?? {}).map(([pcr, reason]) => [Number(pcr), reason])),
+  };
+}
+
+function eventReferences(events: NonNullable<AppraisalPolicy['reference']['events']>): EventReferences {
+  return {
+    names: new Map(events.flatMap(({ name, digests }) => digests.map((digest) => [digest, name] as const))),
+    required: new Map(
+      events.filter(({ required }) => required === true).map(({ name, digests }) => [name, new Set(digests)]),
+    ),
+  };
 }

@@ -1,19 +1,52 @@
+import type { Refusal } from '@kallio/codec';
 import type { Inventory } from '@kallio/evidence';
-import type { Tier } from './codes.ts';
+import type { BootLogVerdict } from './boot-log.ts';
+import type { AppraisalCode, Tier } from './codes.ts';
 import type { CompiledPolicy } from './policy.ts';
+
+/** PCRs of the firmware: each is extended, with a separator at least, wherever a boot is measured. */
+const FIRMWARE_PCRS = [0, 1, 2, 3, 4, 5, 6, 7];
 
 /** What decides how much a platform's evidence can show. */
 export interface TierFacts {
   readonly endorsement: 'public' | 'private';
+  readonly quoted: ReadonlyMap<number, Uint8Array>;
+  /** What was found against the boot log and PCRs. */
+  readonly refusals: readonly Refusal<AppraisalCode>[];
+  readonly excluded: ReadonlyMap<number, string>;
+  /** True when an IMA log was replayed and the policy has reference values for it. */
+  readonly ima: boolean;
+  readonly verifiedRoot: boolean;
 }
 
 /** The strength of the evidence. A TPM whose maker is not a public root may be a program: never better than C. */
-export function judgeTier(_: TierFacts): Tier {
-  return 'C';
+export function judgeTier(facts: TierFacts): Tier {
+  if (facts.endorsement !== 'public' || !isMeasuredBoot(facts)) return 'C';
+  if (facts.verifiedRoot) return 'A';
+  return facts.ima ? 'B' : 'C';
+}
+
+/** A boot is measured when every firmware PCR was quoted, was extended, and was judged without a reason against it. */
+function isMeasuredBoot({ quoted, refusals, excluded }: TierFacts): boolean {
+  const extended = FIRMWARE_PCRS.every((pcr) => quoted.get(pcr)?.some((byte) => byte !== 0) === true);
+  // PCRs that a policy excludes are not judged, but PCRs 0, 4 and 7 are what a measured boot is.
+  const judged = [0, 4, 7].every((pcr) => !excluded.has(pcr));
+  return extended && judged && refusals.length === 0;
+}
+
+/** True where the boot log, replayed to the quote, holds the event that only a verified root leads to. */
+export function hasVerifiedRoot(
+  { kept, judged }: Pick<BootLogVerdict, 'kept' | 'judged'>,
+  { verifiedRoot }: CompiledPolicy,
+): boolean {
+  if (verifiedRoot === undefined || kept === undefined || !judged.has(verifiedRoot.pcr)) return false;
+  const { pcr, digests } = verifiedRoot;
+  return kept.events.some((event) => event.pcr === pcr && digests.has(event.digest));
 }
 
 /** What evidence of this kind can't show, for a person. */
 export function limitsOf({
+  tier,
   endorsement,
   compiled,
   inventory,
@@ -23,16 +56,21 @@ export function limitsOf({
   readonly compiled: CompiledPolicy;
   readonly inventory: Inventory;
 }): string[] {
-  const limits: string[] = [];
-  if (endorsement === 'private') {
+  const limits = tier === 'C' ? [tierC(endorsement)] : [];
+  if (tier === 'B') {
     limits.push(
-      'Tier C: the TPM’s maker is not a public root, so nothing shows that it is a chip of its own; whoever has root beside a software TPM can make it say anything.',
+      'Tier B: files are measured when they are used; nothing keeps others from lying on the disk.',
     );
   }
-  limits.push(
-    'Tier C: this evidence can’t show which firmware, kernel and host programs run; it shows the TPM’s identity, its boots, and the instance log.',
-  );
   for (const [pcr, reason] of compiled.excluded) limits.push(`PCR ${pcr} is not judged: ${reason}`);
-  if (inventory.scope !== 'machine') limits.push(`Only containers under ${inventory.scope} were looked at.`);
+  if (inventory.scope !== 'machine') {
+    limits.push(`Only containers under ${inventory.scope.slice(0, 256).toWellFormed()} were looked at.`);
+  }
   return limits;
+}
+
+function tierC(endorsement: 'public' | 'private'): string {
+  return endorsement === 'private'
+    ? 'Tier C: the TPM’s maker is not a public root, so nothing shows that it is a chip of its own. Whoever has root beside a software TPM can make it say anything about firmware, kernel and host programs.'
+    : 'Tier C: this evidence does not show which firmware, kernel and host programs run, only the TPM’s identity, its boots, and the instance log.';
 }

@@ -1,0 +1,161 @@
+import { digestOf, equalBytes, fromBase64, fromHex, type Refusal, toHex } from '@kallio/codec';
+import {
+  digestOfBank,
+  type EventLog,
+  eventTypeName,
+  INSTANCE_PCR,
+  parseEventLog,
+  replayEventLog,
+} from '@kallio/evidence';
+import { type AppraisalCode, because, refusalOf } from './codes.ts';
+import type { KeptEventLog } from './continuity.ts';
+import type { CompiledPolicy } from './policy.ts';
+
+/** PCRs that only the firmware and what it starts extend; what a quote shows of them must be what the log says. */
+const FIRMWARE_PCRS: ReadonlySet<number> = new Set([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+/** PCRs in which nothing follows the separator: the firmware has ended measuring there (PFP section 3.3.4). */
+const CLOSED_PCRS: ReadonlySet<number> = new Set([0, 2, 3, 6]);
+const SEPARATED_PCRS: ReadonlySet<number> = new Set([0, 1, 2, 3, 4, 5, 6, 7]);
+/** SHA-256 of the separator's four zero bytes: authenticated, where the event's type is not. */
+const SEPARATOR = 'df3f619804a92fdb4057192dc43dd748ea778adc52bc498ce80524c014b81119';
+const MAX_EVENTS = 4096;
+
+/** What the firmware's event log came to. */
+export interface BootLogVerdict {
+  readonly kept?: KeptEventLog;
+  readonly refusals: readonly Refusal<AppraisalCode>[];
+  /** Quoted PCRs whose value the log leads to, and whose events the policy has reference values for. */
+  readonly judged: ReadonlySet<number>;
+  /** PCRs that the log leads to, with their values. */
+  readonly values: ReadonlyMap<number, Uint8Array>;
+}
+
+/** Judges the event log that is shown, or the one of this boot that was shown before. */
+export function judgeBootLog(
+  shown: string | undefined,
+  previous: KeptEventLog | undefined,
+  quoted: ReadonlyMap<number, Uint8Array>,
+  policy: CompiledPolicy,
+): BootLogVerdict {
+  let kept: KeptEventLog | undefined;
+  try {
+    kept = shown === undefined ? previous : keep(fromBase64(shown));
+  } catch (cause) {
+    return { refusals: [refusalOf(cause, 'EVENTLOG_MALFORMED')], judged: new Set(), values: new Map() };
+  }
+  if (kept === undefined) return { refusals: [], judged: new Set(), values: new Map() };
+
+  const values = new Map(Object.entries(kept.pcrs).map(([pcr, value]) => [Number(pcr), fromHex(value)]));
+  const refusals: Refusal<AppraisalCode>[] = [...kept.refusals];
+  const judged = new Set<number>();
+  for (const [pcr, value] of quoted) {
+    const replayed = values.get(pcr);
+    if (replayed === undefined) continue;
+    // The instance log goes on from what shim measured to its PCR: there the replay of both decides.
+    if (pcr !== INSTANCE_PCR && !equalBytes(replayed, value)) {
+      // Stops an event from being left out, added, changed or moved. Above PCR 9 user space measures too, without
+      // writing to this log: there the value has to be judged otherwise, or stays unexplained.
+      if (FIRMWARE_PCRS.has(pcr)) {
+        refusals.push(
+          because(
+            'EVENTLOG_MISMATCH',
+            `The event log leads to another value of PCR ${pcr} than was quoted.`,
+            {
+              pointer: `pcr:${pcr}`,
+            },
+          ),
+        );
+      }
+      continue;
+    }
+    const found = judgeEvents(pcr, kept, policy);
+    if (found === undefined) continue;
+    judged.add(pcr);
+    refusals.push(...found);
+  }
+  return { kept, refusals, judged, values };
+}
+
+/** The events of a PCR against their reference values; `undefined` where the policy has none. */
+function judgeEvents(
+  pcr: number,
+  kept: KeptEventLog,
+  policy: CompiledPolicy,
+): Refusal<AppraisalCode>[] | undefined {
+  const references = policy.events.get(pcr);
+  if (references === undefined) return undefined;
+  const refusals: Refusal<AppraisalCode>[] = [];
+  const seen = new Set<string>();
+  for (const event of kept.events) {
+    if (event.pcr !== pcr) continue;
+    seen.add(event.digest);
+    if (!references.names.has(event.digest)) {
+      refusals.push(
+        because(
+          'EVENT_UNKNOWN',
+          `Event ${event.index}, in PCR ${pcr}, has no reference value: ${event.digest}.`,
+          {
+            pointer: `event:${event.index}`,
+          },
+        ),
+      );
+    }
+  }
+  // Stops firmware that leaves a measurement out: each event that is there is known, but one that must be is not.
+  for (const [name, digests] of references.required) {
+    if (![...digests].some((digest) => seen.has(digest))) {
+      refusals.push(
+        because('EVENT_MISSING', `PCR ${pcr} holds no measurement of ${name}.`, { pointer: `pcr:${pcr}` }),
+      );
+    }
+  }
+  return refusals;
+}
+
+function keep(bytes: Uint8Array): KeptEventLog {
+  const log = parseEventLog(bytes);
+  if (log.events.length > MAX_EVENTS) {
+    return {
+      digest: digestOf(bytes),
+      pcrs: {},
+      events: [],
+      refusals: [because('EVENTLOG_TOO_LARGE', `The event log has more than ${MAX_EVENTS} events.`)],
+    };
+  }
+  const values = replayEventLog(log, 'sha256');
+  return {
+    digest: digestOf(bytes),
+    pcrs: Object.fromEntries([...values].map(([pcr, value]) => [String(pcr), toHex(value)])),
+    events: log.events.map(({ index, authenticated }) => ({
+      index,
+      pcr: authenticated.pcr,
+      digest: toHex(digestOfBank(authenticated, 'sha256')),
+    })),
+    refusals: judgeSeparators(log),
+  };
+}
+
+/**
+ * The separator ends what the firmware measures before it starts anything else. Stops software that runs later from
+ * writing measurements that look like the firmware's own, a secure boot setting for one.
+ */
+function judgeSeparators(log: EventLog): Refusal<AppraisalCode>[] {
+  const refusals: Refusal<AppraisalCode>[] = [];
+  const separated = new Set<number>();
+  for (const { index, authenticated, unauthenticated } of log.events) {
+    const { pcr } = authenticated;
+    if (!SEPARATED_PCRS.has(pcr)) continue;
+    const isSeparator = toHex(digestOfBank(authenticated, 'sha256')) === SEPARATOR;
+    const late = separated.has(pcr);
+    const setting = eventTypeName(unauthenticated.type) === 'EV_EFI_VARIABLE_DRIVER_CONFIG';
+    if (late && (isSeparator || CLOSED_PCRS.has(pcr) || (pcr === 7 && setting))) {
+      refusals.push(
+        because('EVENT_SEPARATOR', `Event ${index} was measured to PCR ${pcr} after its separator.`, {
+          pointer: `event:${index}`,
+        }),
+      );
+    }
+    if (isSeparator) separated.add(pcr);
+  }
+  return refusals;
+}

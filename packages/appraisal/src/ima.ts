@@ -1,0 +1,239 @@
+import { equalBytes, fromBase64, fromHex, type Refusal, sha256, toHex } from '@kallio/codec';
+import {
+  decodeImaEntry,
+  type EvidenceMessage,
+  extendIma,
+  IMA_PCR,
+  type ImaEntry,
+  readImaLog,
+  zeroPcr,
+} from '@kallio/evidence';
+import { type AppraisalCode, because, refusalOf } from './codes.ts';
+import type { KeptIma, UnmatchedEntry } from './continuity.ts';
+import type { CompiledPolicy } from './policy.ts';
+
+/** Most entries without reference value that are kept; what has more is past saving. */
+const MAX_UNMATCHED = 256;
+const MAX_NAME = 512;
+/** Digest algorithms that a reference value may be of. */
+const STRONG: ReadonlySet<string> = new Set(['sha256', 'sha384', 'sha512']);
+const VIOLATION = 'violation';
+const BOOT_AGGREGATE = 'boot_aggregate';
+const AGGREGATED_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+/** What an IMA log is judged by. */
+export interface ImaFacts {
+  readonly shown: EvidenceMessage['ima'];
+  readonly previous: KeptIma | undefined;
+  readonly quoted: ReadonlyMap<number, Uint8Array>;
+  readonly policy: CompiledPolicy;
+  /** True for the SHA-256 of a file of an image whose instances run, or ran in this boot. */
+  readonly inImage: (digest: string) => boolean;
+}
+
+/** What the IMA log came to. */
+export interface ImaVerdict {
+  readonly kept?: KeptIma;
+  readonly refusals: readonly Refusal<AppraisalCode>[];
+  /** True when the log leads to the quoted PCR 10, so that what it lists is all that was measured. */
+  readonly explained: boolean;
+}
+
+/** Replays the IMA log from where it was judged last to the quoted PCR 10, and judges its entries. */
+export function judgeIma(facts: ImaFacts): ImaVerdict {
+  const { shown, quoted, policy } = facts;
+  // Entries that another policy let pass have to be judged again: from the first one.
+  const held = facts.previous?.policy === policy.digest ? facts.previous : undefined;
+  if (shown === undefined && held === undefined) {
+    return { refusals: policy.ima === undefined ? [] : [missing()], explained: false };
+  }
+  const value = quoted.get(IMA_PCR);
+  if (value === undefined) {
+    return refused(
+      held,
+      because('LOG_WITHOUT_QUOTE', `PCR ${IMA_PCR} is not quoted, so nothing proves the IMA log.`, {
+        pointer: `pcr:${IMA_PCR}`,
+      }),
+    );
+  }
+  const start: KeptIma = held ?? {
+    entries: 0,
+    pcr: toHex(zeroPcr('sha256')),
+    policy: policy.digest,
+    unmatched: [],
+    overflow: false,
+  };
+  const from = shown?.from ?? start.entries;
+  // Stops entries from being skipped, and a position of an earlier boot from being kept in this one.
+  if (from !== start.entries) {
+    return refused(
+      held,
+      because(
+        'LOG_POSITION',
+        `The IMA log is shown from entry ${from}, but in this boot, by this policy, it was judged up to entry ${start.entries}.`,
+        { pointer: '/ima/from', hint: 'Ask for a nonce: its answer says where to go on from.' },
+      ),
+    );
+  }
+  try {
+    const bytes = shown === undefined ? new Uint8Array() : fromBase64(shown.entries);
+    return replay(start, bytes, value, facts);
+  } catch (cause) {
+    return refused(held, refusalOf(cause, 'IMA_MALFORMED'));
+  }
+}
+
+/**
+ * Takes entries until they lead to the quoted value. A log may be ahead of its quote, by entries that were added between
+ * reading and quoting; they prove nothing yet and are to be shown again.
+ */
+function replay(start: KeptIma, bytes: Uint8Array, value: Uint8Array, facts: ImaFacts): ImaVerdict {
+  const judge = new EntryJudge(start, facts);
+  let pcr = fromHex(start.pcr, 32);
+  let reached = equalBytes(pcr, value);
+  let shown = 0;
+  for (const entry of readImaLog(bytes, { from: start.entries })) {
+    const next = entry.index === start.entries ? toHex(sha256(entry.data)) : undefined;
+    // Stops a log that is ahead of its quote for ever: what was shown before the last quote must be in this one.
+    if (next !== undefined && start.ahead !== undefined && (next !== start.ahead || reached)) {
+      return refused(
+        start,
+        because(
+          'IMA_AHEAD',
+          `Entry ${entry.index} of the IMA log was shown before, and no quote covers it.`,
+          {
+            pointer: `ima:${entry.index}`,
+          },
+        ),
+      );
+    }
+    if (reached) return judge.finish(pcr, entry);
+    shown++;
+    pcr = extendIma(pcr, entry, 'sha256');
+    judge.take(entry);
+    reached = equalBytes(pcr, value);
+  }
+  if (reached && (shown > 0 || start.ahead === undefined)) return judge.finish(pcr, undefined);
+  return refused(
+    start.entries === 0 ? undefined : start,
+    // Stops an entry from being cut off, left out, added, changed or moved.
+    because('IMA_MISMATCH', `The IMA log does not lead to the PCR ${IMA_PCR} that was quoted.`, {
+      pointer: `pcr:${IMA_PCR}`,
+    }),
+  );
+}
+
+/** Judges entries by their reference values as they are replayed. */
+class EntryJudge {
+  readonly #start: KeptIma;
+  readonly #facts: ImaFacts;
+  readonly #unmatched: UnmatchedEntry[];
+  #overflow: boolean;
+  #entries: number;
+
+  constructor(start: KeptIma, facts: ImaFacts) {
+    this.#start = start;
+    this.#facts = facts;
+    this.#unmatched = [...start.unmatched];
+    this.#overflow = start.overflow;
+    this.#entries = start.entries;
+  }
+
+  take(entry: ImaEntry): void {
+    this.#entries++;
+    const { name, digest } = decodeImaEntry(entry);
+    // The first entry ties the list to what the firmware measured in this boot.
+    const reference = entry.violation ? VIOLATION : referenceOf(digest);
+    if (
+      entry.index === 0
+        ? name === BOOT_AGGREGATE && this.#isAggregate(reference)
+        : this.#known(name, reference)
+    ) {
+      return;
+    }
+    if (this.#unmatched.length >= MAX_UNMATCHED) this.#overflow = true;
+    else {
+      this.#unmatched.push({
+        index: entry.index,
+        name: name.slice(0, MAX_NAME).toWellFormed(),
+        digest: reference,
+      });
+    }
+  }
+
+  /** Stops a list that was begun in another boot, on other firmware, or before the TPM was there. */
+  #isAggregate(digest: string): boolean {
+    const { quoted } = this.#facts;
+    const pcrs = AGGREGATED_PCRS.flatMap((pcr) => quoted.get(pcr) ?? []);
+    return pcrs.length === AGGREGATED_PCRS.length && digest === toHex(sha256(...pcrs));
+  }
+
+  #known(name: string, digest: string): boolean {
+    const { policy, inImage } = this.#facts;
+    if (digest === VIOLATION) return policy.ima?.violations.has(name) ?? false;
+    return (policy.ima?.digests.has(digest) ?? false) || inImage(digest);
+  }
+
+  finish(pcr: Uint8Array, ahead: ImaEntry | undefined): ImaVerdict {
+    const unmatched = this.#unmatched.filter(
+      ({ index, name, digest }) => index === 0 || !this.#known(name, digest),
+    );
+    const { policy } = this.#facts;
+    const refusals = policy.ima === undefined ? [noReference()] : unmatched.map(refusalOfEntry);
+    if (this.#overflow && policy.ima !== undefined) {
+      refusals.push(
+        because(
+          'IMA_FILE_UNKNOWN',
+          `More than ${MAX_UNMATCHED} entries of the IMA log have no reference value.`,
+        ),
+      );
+    }
+    return {
+      kept: {
+        entries: this.#entries,
+        pcr: toHex(pcr),
+        policy: this.#start.policy,
+        unmatched,
+        overflow: this.#overflow,
+        ...(ahead === undefined ? {} : { ahead: toHex(sha256(ahead.data)) }),
+      },
+      refusals,
+      explained: true,
+    };
+  }
+}
+
+function referenceOf({ algorithm, type, value }: ReturnType<typeof decodeImaEntry>['digest']): string {
+  // A SHA-1 digest names no file any more.
+  if (!STRONG.has(algorithm)) return `${algorithm}:${value.slice(0, 128)}`;
+  return type === 'verity' ? `verity:${value}` : value;
+}
+
+function refusalOfEntry({ index, name, digest }: UnmatchedEntry): Refusal<AppraisalCode> {
+  const pointer = `ima:${index}`;
+  if (index === 0) {
+    const message = 'The IMA log does not begin with the SHA-256 aggregate of the quoted PCRs 0 to 9.';
+    return because('IMA_BOOT_AGGREGATE', message, { pointer });
+  }
+  return digest === VIOLATION
+    ? because('IMA_VIOLATION', `The kernel could not vouch for what was read of ${name}.`, { pointer })
+    : because('IMA_FILE_UNKNOWN', `${name} was measured, and has no reference value: ${digest}.`, {
+        pointer,
+      });
+}
+
+function noReference(): Refusal<AppraisalCode> {
+  return because('IMA_NO_REFERENCE', 'The policy has no reference values for what IMA measures.', {
+    pointer: `pcr:${IMA_PCR}`,
+  });
+}
+
+function missing(): Refusal<AppraisalCode> {
+  return because('IMA_MISSING', 'The policy has reference values for IMA, but no IMA log is shown.', {
+    pointer: '/ima',
+  });
+}
+
+function refused(kept: KeptIma | undefined, refusal: Refusal<AppraisalCode>): ImaVerdict {
+  return { ...(kept === undefined ? {} : { kept }), refusals: [refusal], explained: false };
+}
