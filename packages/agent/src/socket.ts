@@ -8,7 +8,6 @@ import {
   agentSessionOpen,
   agentStatus,
   type EvidenceReply,
-  type InstanceVerb,
   type Reply,
   shimAsk,
 } from '@kallio/protocol';
@@ -47,18 +46,20 @@ export async function listen(path: string, parts: SocketParts): Promise<FastifyI
     builds().abandon(params.session);
     return {};
   });
-  await app.register(async (shim) => {
+  await app.register((shim, _options, done) => {
     // The very bytes are judged and logged: they are not parsed and printed again on the way.
     shim.removeAllContentTypeParsers();
-    shim.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: MAX_DOCUMENT }, (_request, body, done) =>
-      done(null, body),
+    shim.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: MAX_DOCUMENT }, (_request, body, parsed) =>
+      parsed(null, body),
     );
     serve(shim, shimAsk, anyone, async ({ params, body }) => {
-      if (parts.gate === undefined)
+      if (parts.gate === undefined) {
         throw agentError('AGENT_KIND', 'This agent is a build host’s: nothing is started here.');
+      }
       await parts.gate.decide(params.verb, params.container, bytesOf(body));
       return { allowed: true as const };
     });
+    done();
   });
   const folder = dirname(path);
   await mkdir(folder, { recursive: true, mode: 0o700 });
