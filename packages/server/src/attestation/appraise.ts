@@ -168,8 +168,7 @@ export function acknowledgedOf(continuity: Continuity | undefined): Acknowledged
   if (continuity === undefined) return { boot: 0, ima: 0, instanceLog: 0 };
   return {
     boot: continuity.boot.resetCount,
-    // No appraisal here reads IMA logs yet, so none of one is acknowledged.
-    ima: 0,
+    ima: continuity.ima?.entries ?? 0,
     instanceLog: continuity.instanceLog.entries,
   };
 }

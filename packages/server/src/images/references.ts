@@ -7,7 +7,7 @@ import type { Store } from '../store/store.ts';
 const Files = Type.Object({ files: Type.Array(Type.Object({ path: Type.String(), sha256: Type.String() })) });
 
 /** Images whose parsed reference values are kept in memory. */
-const CACHED = 16;
+const CACHED = 64;
 
 /** Reference values of images, for appraising their instances. */
 export class ImageLookup {
