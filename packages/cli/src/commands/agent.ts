@@ -1,0 +1,76 @@
+import type { Command } from 'commander';
+import { withAgent } from '../connect.ts';
+import { type Context, command } from '../context.ts';
+
+/** `kallio agent`: the trust agent of a build host or device. */
+export function agentCommand(context: Context): Command {
+  const agent = command(
+    'agent',
+    'the trust agent of a build host or device',
+    'kallio agent run --config /etc/kallio/agent.json',
+  );
+  agent
+    .addCommand(
+      command(
+        'run',
+        'run until told to stop; enrols the first time',
+        'kallio agent run --config /etc/kallio/agent.json',
+      )
+        .requiredOption('--config <file>', 'the agent’s configuration')
+        .action((flags: { config: string }) => run(context, flags.config)),
+    )
+    .addCommand(
+      command(
+        'status',
+        'how an agent stands',
+        'kallio agent status --socket /var/lib/kallio-agent/agent.sock',
+      )
+        .requiredOption('--socket <path>', 'the agent’s UNIX socket')
+        .action((flags: { socket: string }) => status(context, flags.socket)),
+    )
+    .addCommand(
+      command(
+        'attest',
+        'show evidence to the server now',
+        'kallio agent attest --socket /var/lib/kallio-agent/agent.sock',
+      )
+        .requiredOption('--socket <path>', 'the agent’s UNIX socket')
+        .action((flags: { socket: string }) => attest(context, flags.socket)),
+    );
+  return agent;
+}
+
+async function run({ output }: Context, path: string): Promise<void> {
+  const [{ readConfig, runAgent }, { pino }] = await Promise.all([import('@kallio/agent'), import('pino')]);
+  const config = readConfig(path);
+  const logger = pino({ base: { attester: config.attester } }, pino.destination(2));
+  const agent = await runAgent(config, logger);
+  output.progress(`kallio agent ${agent.attester} runs`);
+  const stop = new Promise<void>((resolve) => {
+    process.once('SIGTERM', () => resolve());
+    process.once('SIGINT', () => resolve());
+  });
+  try {
+    // An agent that can't go on (refused by the operator, say) ends the command with the reason.
+    await Promise.race([stop, agent.ended]);
+  } finally {
+    await agent.close();
+  }
+}
+
+async function status({ output }: Context, socket: string): Promise<void> {
+  const { agentStatus } = await import('@kallio/protocol');
+  const shown = await withAgent(socket, (client) => client.call(agentStatus, {}));
+  const tier = shown.tier === undefined ? '' : `, tier ${shown.tier}`;
+  output.result(
+    shown,
+    `${shown.attester} (${shown.kind}) at ${shown.server}: ${shown.admitted ? shown.state : 'not admitted yet'}${tier}; ${shown.instances.length} instances`,
+  );
+}
+
+async function attest(context: Context, socket: string): Promise<void> {
+  const { agentAttest } = await import('@kallio/protocol');
+  const shown = await withAgent(socket, (client) => client.call(agentAttest, {}));
+  context.exit = shown.state === 'VERIFIED' ? 0 : 1;
+  context.output.result(shown, `${shown.state} (result ${shown.result})`);
+}

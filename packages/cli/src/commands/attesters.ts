@@ -1,0 +1,106 @@
+import type { AttesterSummary } from '@kallio/protocol';
+import type { Command } from 'commander';
+import { type ServerOptions, withServer } from '../connect.ts';
+import { type Context, command, serverOptions } from '../context.ts';
+import { short, table } from '../output/table.ts';
+
+/** `kallio attesters`: who attests, and how they stand. */
+export function attestersCommand(context: Context): Command {
+  const attesters = command(
+    'attesters',
+    'build hosts and devices, and how they stand',
+    'kallio attesters list',
+  );
+  attesters
+    .addCommand(
+      serverOptions(command('list', 'every attester', 'kallio attesters list')).action(
+        (flags: ServerOptions) => list(context, flags),
+      ),
+    )
+    .addCommand(
+      serverOptions(
+        command('show', 'one attester, with the reasons of its state', 'kallio attesters show cabinet-7'),
+      )
+        .argument('<attester>')
+        .action((attester: string, flags: ServerOptions) => show(context, attester, flags)),
+    )
+    .addCommand(
+      serverOptions(
+        command('attest', 'ask an attester for evidence now', 'kallio attesters attest cabinet-7'),
+      )
+        .argument('<attester>')
+        .action((attester: string, flags: ServerOptions) => push(context, attester, flags)),
+    );
+  for (const decision of ['admit', 'refuse'] as const) {
+    attesters.addCommand(
+      serverOptions(
+        command(
+          decision,
+          `${decision} a claim that waits or is held`,
+          `kallio attesters ${decision} cabinet-7 --ek 8f3c…`,
+        ),
+      )
+        .argument('<attester>')
+        .requiredOption('--ek <sha256>', 'the TPM that is meant, as shown by: kallio attesters show')
+        .action((attester: string, flags: ServerOptions & { ek: string }) =>
+          decide(context, attester, decision, flags),
+        ),
+    );
+  }
+  return attesters;
+}
+
+async function list({ output }: Context, flags: ServerOptions): Promise<void> {
+  const { attestersList } = await import('@kallio/protocol');
+  const { attesters } = await withServer(flags, (client) => client.call(attestersList, {}));
+  const rows = attesters.map((a) => [
+    a.attester,
+    a.kind,
+    a.admission,
+    a.state,
+    a.tier ?? '-',
+    a.lastEvidenceAt ?? 'never',
+    a.reasons[0]?.code ?? '',
+  ]);
+  output.result(
+    { attesters },
+    table(
+      ['attester', 'kind', 'admission', 'state', 'tier', 'last evidence', 'reason'],
+      rows,
+      'No attester yet.',
+    ),
+  );
+}
+
+async function show({ output }: Context, attester: string, flags: ServerOptions): Promise<void> {
+  const { attesterShow } = await import('@kallio/protocol');
+  const shown = await withServer(flags, (client) => client.call(attesterShow, { params: { attester } }));
+  output.result(shown, describe(shown));
+}
+
+async function push({ output }: Context, attester: string, flags: ServerOptions): Promise<void> {
+  const { attesterPush } = await import('@kallio/protocol');
+  const shown = await withServer(flags, (client) => client.call(attesterPush, { params: { attester } }));
+  output.result(shown, shown.asked ? `${attester} was asked.` : `${attester} is not connected.`);
+}
+
+async function decide(
+  { output }: Context,
+  attester: string,
+  decision: 'admit' | 'refuse',
+  flags: ServerOptions & { ek: string },
+): Promise<void> {
+  const { attesterDecide } = await import('@kallio/protocol');
+  const shown = await withServer(flags, (client) =>
+    client.call(attesterDecide, { params: { attester }, body: { decision, ek: flags.ek } }),
+  );
+  output.result(shown, describe(shown));
+}
+
+function describe(a: AttesterSummary): string {
+  const reasons = a.reasons.map(({ code, message }) => `\n  ${code}: ${message}`).join('');
+  return `${a.attester} (${a.kind}): ${a.admission}, ${a.state}${a.tier === undefined ? '' : `, tier ${a.tier}`}
+  EK      ${a.ek}
+  AK      ${a.ak}
+  result  ${short(a.result)}${reasons}`;
+}

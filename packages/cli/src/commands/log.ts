@@ -1,0 +1,50 @@
+import type { Command } from 'commander';
+import { type ServerOptions, withServer } from '../connect.ts';
+import { type Context, command, serverOptions } from '../context.ts';
+
+/** `kallio log`: the transparency log. */
+export function logCommand(context: Context): Command {
+  const log = command('log', 'the transparency log', 'kallio log checkpoint');
+  log
+    .addCommand(
+      serverOptions(command('checkpoint', 'the newest signed head', 'kallio log checkpoint')).action(
+        (flags: ServerOptions) => checkpoint(context, flags),
+      ),
+    )
+    .addCommand(
+      serverOptions(command('entry', 'an entry, its proof verified here', 'kallio log entry 0'))
+        .argument('<index>')
+        .action((index: string, flags: ServerOptions) => entry(context, index, flags)),
+    );
+  return log;
+}
+
+async function checkpoint({ output }: Context, flags: ServerOptions): Promise<void> {
+  const { LOG_CHECKPOINT } = await import('@kallio/protocol');
+  const bytes = await withServer(flags, (client) => client.raw('GET', LOG_CHECKPOINT), 'public');
+  const text = new TextDecoder().decode(bytes);
+  output.result({ checkpoint: text }, text);
+}
+
+async function entry({ output }: Context, index: string, flags: ServerOptions): Promise<void> {
+  const [{ logEntry, trustShow }, { trustedLog, verifyLogEntry }, { fromBase64 }] = await Promise.all([
+    import('@kallio/protocol'),
+    import('@kallio/tlog'),
+    import('@kallio/codec'),
+  ]);
+  const { found, trust } = await withServer(
+    flags,
+    async (client) => ({
+      found: await client.call(logEntry, { params: { index: Number(index) } }),
+      trust: await client.call(trustShow, {}),
+    }),
+    'public',
+  );
+  verifyLogEntry(found, trustedLog(fromBase64(trust.log.publicKey), trust.log.origin));
+  const { inclusionProof } = found;
+  output.result(
+    { ...found, verified: true },
+    `entry ${found.logIndex} of ${trust.log.origin}, integrated ${new Date(found.integratedTime * 1000).toISOString()}
+  included in the tree of ${inclusionProof.treeSize} entries, root ${inclusionProof.rootHash}: proof and signatures hold`,
+  );
+}

@@ -1,0 +1,23 @@
+import { readFileSync } from 'node:fs';
+import { type Json, parseJson } from '@kallio/codec';
+import { cliError } from './output/output.ts';
+
+/** A file's bytes; one that can't be read is `CLI_FILE`. */
+export function readFile(path: string): Uint8Array {
+  try {
+    return new Uint8Array(readFileSync(path));
+  } catch (cause) {
+    const why = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
+    throw cliError('CLI_FILE', `${path} can’t be read${why}.`);
+  }
+}
+
+/** A JSON file, parsed strictly. */
+export function readJson(path: string): Json {
+  return parseJson(readFile(path));
+}
+
+/** A secret from a file: its one line. Secrets are never taken from the argument list, where everybody sees them. */
+export function readSecret(path: string): string {
+  return new TextDecoder().decode(readFile(path)).trim();
+}

@@ -1,0 +1,73 @@
+import { KallioError, type Refusal, refusal } from '@kallio/codec';
+import { EXIT, exitCodeOf } from './exit.ts';
+
+/** Where a command writes. The process's own streams, unless a test says otherwise. */
+export interface Streams {
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+  readonly isTerminal: boolean;
+}
+
+/** Codes of the command line itself. */
+export type CliCode =
+  | 'CLI_FILE'
+  | 'CLI_SERVER_MISSING'
+  | 'CLI_TOKEN_MISSING'
+  | 'CLI_BUILDER'
+  | 'CLI_WAIT'
+  | 'USAGE'
+  | 'INTERNAL';
+
+/** A refusal of the command line itself. */
+export function cliError(code: CliCode, message: string, hint?: string): KallioError<CliCode> {
+  return new KallioError(code, message, { hint });
+}
+
+/** One command's output: for a person, or with `--json` one document on standard output and nothing else there. */
+export class Output {
+  readonly json: boolean;
+  readonly #streams: Streams;
+
+  constructor(streams: Streams, json: boolean) {
+    this.#streams = streams;
+    this.json = json;
+  }
+
+  /** The result: `document` with `--json`, otherwise `text`. */
+  result(document: unknown, text: string): void {
+    this.#streams.out(this.json ? `${JSON.stringify(document, null, 2)}\n` : ensureNewline(text));
+  }
+
+  /** How it is going, for a person; on standard error, so that it never mixes with a result. */
+  progress(line: string): void {
+    if (!this.json) this.#streams.err(`${line}\n`);
+  }
+
+  /** A failure, and the exit code for it. Never a stack, unless KALLIO_DEBUG asks for it. */
+  failure(error: unknown): number {
+    const shown = toRefusal(error);
+    if (this.json) this.#streams.out(`${JSON.stringify({ error: shown }, null, 2)}\n`);
+    else this.#streams.err(describe(shown));
+    if (process.env.KALLIO_DEBUG === '1' && error instanceof Error) this.#streams.err(`${error.stack}\n`);
+    return shown.code === 'INTERNAL' ? EXIT.refused : exitCodeOf(shown.code);
+  }
+}
+
+function toRefusal(error: unknown): Refusal {
+  if (error instanceof KallioError) return error.toJSON();
+  const what = error instanceof Error ? error.message : String(error);
+  return refusal('INTERNAL', `Something went wrong that should not: ${what}`, {
+    hint: 'Run it again with KALLIO_DEBUG=1 to see where, and report it.',
+  });
+}
+
+function describe({ code, message, pointer, hint }: Refusal): string {
+  const lines = [`${code}: ${message}`];
+  if (pointer !== undefined) lines.push(`  at ${pointer}`);
+  if (hint !== undefined) lines.push(`  ${hint}`);
+  return `${lines.join('\n')}\n`;
+}
+
+function ensureNewline(text: string): string {
+  return text.endsWith('\n') ? text : `${text}\n`;
+}
