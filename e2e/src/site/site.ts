@@ -1,0 +1,277 @@
+import { copyFile, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { kallio, kallioCommand, mustKallio, type Outcome } from './kallio.ts';
+import { accepts, freePort } from './ports.ts';
+import { must, Service } from './process.ts';
+import { LocalRegistry } from './registry.ts';
+import { SoftwareTpm, TpmMaker } from './tpm.ts';
+
+const EXAMPLE = fileURLToPath(new URL('../../../examples/sensor-gateway/', import.meta.url));
+
+/** Seconds between two evidence messages of a machine: short, so that nobody waits long for what is found. */
+const INTERVAL_SECONDS = 5;
+
+/** A machine of the site: a TPM and a trust agent of its own. */
+export class Machine {
+  readonly name: string;
+  readonly kind: 'builder' | 'device';
+  readonly dir: string;
+  readonly tpm: SoftwareTpm;
+  #agent: Service | undefined;
+
+  constructor(name: string, kind: 'builder' | 'device', dir: string) {
+    this.name = name;
+    this.kind = kind;
+    this.dir = dir;
+    this.tpm = new SoftwareTpm(join(dir, 'tpm'), join(dir, 'swtpm.log'));
+  }
+
+  get socket(): string {
+    return join(this.dir, 'agent.sock');
+  }
+
+  get configFile(): string {
+    return join(this.dir, 'agent.json');
+  }
+
+  /** Where podman keeps what runs on this device. */
+  get storage(): { readonly root: string; readonly runRoot: string } {
+    return { root: join(this.dir, 'storage'), runRoot: join(this.dir, 'run') };
+  }
+
+  get containersConf(): string {
+    return join(this.dir, 'containers.conf');
+  }
+
+  async startAgent(): Promise<void> {
+    const [command, args] = kallioCommand(['agent', 'run', '--config', this.configFile]);
+    this.#agent = await Service.start(this.name, join(this.dir, 'agent.log'), command, args, async () => {
+      const status = await kallio(['agent', 'status', '--socket', this.socket]);
+      return status.exit === 0;
+    });
+  }
+
+  async stopAgent(): Promise<void> {
+    await this.#agent?.stop();
+    this.#agent = undefined;
+  }
+
+  /** A reboot: the agent ends, the TPM loses power and starts again, the agent starts again. */
+  async reboot(): Promise<void> {
+    await this.stopAgent();
+    await this.tpm.powerOff();
+    await this.tpm.powerOn();
+    await this.startAgent();
+  }
+
+  /** The last lines of the agent's log. */
+  agentLog(): string {
+    return this.#agent?.tail() ?? '';
+  }
+
+  /** podman on this device, as somebody with root there would call it: past the agent. */
+  podman(...args: string[]): Promise<string> {
+    const { root, runRoot } = this.storage;
+    return must('podman', ['--root', root, '--runroot', runRoot, ...args], {
+      env: { CONTAINERS_CONF: this.containersConf },
+    });
+  }
+
+  async powerOff(): Promise<void> {
+    await this.stopAgent();
+    await this.tpm.powerOff();
+  }
+}
+
+/**
+ * A whole edge site on one machine: a server, a registry, a TPM maker, a build host and two devices, each a process
+ * (or two) of its own. What one machine can't show is said: the devices share a kernel, so each looks only at its own
+ * storage; the TPMs are software, so everything is tier C.
+ */
+export class Site {
+  readonly dir: string;
+  readonly maker: TpmMaker;
+  readonly builder: Machine;
+  readonly devices: readonly [Machine, Machine];
+  #server: Service | undefined;
+  #registry: LocalRegistry | undefined;
+  #port = 0;
+
+  private constructor(dir: string, maker: TpmMaker) {
+    this.dir = dir;
+    this.maker = maker;
+    const machine = (name: string, kind: 'builder' | 'device') => new Machine(name, kind, join(dir, name));
+    this.builder = machine('build-1', 'builder');
+    this.devices = [machine('cabinet-1', 'device'), machine('cabinet-2', 'device')];
+  }
+
+  static async create(): Promise<Site> {
+    // Short, because a UNIX socket's path is at most 107 bytes.
+    const dir = await mkdtemp(join(tmpdir(), 'kallio-'));
+    return new Site(dir, await TpmMaker.create(join(dir, 'maker')));
+  }
+
+  get machines(): readonly Machine[] {
+    return [this.builder, ...this.devices];
+  }
+
+  get serverUrl(): string {
+    return `https://127.0.0.1:${this.#port}`;
+  }
+
+  get ca(): string {
+    return join(this.dir, 'server', 'ca.pem');
+  }
+
+  get tokenFile(): string {
+    return join(this.dir, 'admin-token');
+  }
+
+  get imagePolicy(): string {
+    return join(this.dir, 'image-policy.json');
+  }
+
+  /** `host:port` of the registry. */
+  get registry(): string {
+    if (this.#registry === undefined) throw new Error('the registry is not up');
+    return this.#registry.host;
+  }
+
+  /** The environment in which `kallio` reaches this site's server as its operator. */
+  get operator(): Readonly<Record<string, string>> {
+    return { KALLIO_SERVER: this.serverUrl, KALLIO_CA: this.ca, KALLIO_TOKEN_FILE: this.tokenFile };
+  }
+
+  /** A `kallio` command as the operator; how it ended. */
+  try(...args: string[]): Promise<Outcome> {
+    return kallio(args, this.operator);
+  }
+
+  /** A `kallio` command as the operator, which must succeed. */
+  run(...args: string[]): Promise<unknown> {
+    return mustKallio(args, this.operator);
+  }
+
+  async startRegistry(): Promise<void> {
+    this.#registry = await LocalRegistry.start(join(this.dir, 'registry'), join(this.dir, 'registry.log'));
+  }
+
+  /** Makes the TPMs, powers them on. */
+  async makeTpms(): Promise<void> {
+    for (const { dir, tpm } of this.machines) {
+      await this.maker.make(join(dir, 'tpm'));
+      await tpm.powerOn();
+    }
+  }
+
+  /** Makes and starts the server, with the TPM maker's roots pinned; then again with the image policy. */
+  async startServer(): Promise<void> {
+    this.#port = await freePort();
+    const data = join(this.dir, 'server');
+    for (const kind of ['builder', 'device']) {
+      const policy = await mustKallio(['policy', 'bare-tpm', '--kind', kind]);
+      await writeFile(join(this.dir, `${kind}-policy.json`), JSON.stringify(policy));
+    }
+    await mustKallio([
+      ...['server', 'init', '--data', data, '--listen', `127.0.0.1:${this.#port}`, '--name', '127.0.0.1'],
+      ...this.maker.roots.flatMap((root) => ['--ek-root', root]),
+      ...['--builder-policy', join(this.dir, 'builder-policy.json')],
+      ...['--device-policy', join(this.dir, 'device-policy.json')],
+      ...['--token-file', this.tokenFile],
+    ]);
+    // The image policy pins the keys that this server was just made with, so the server must answer once before it.
+    await this.#startServerProcess([]);
+    const policy = await this.run('policy', 'image', '--builder', this.builder.name, '--tier', 'A', 'B', 'C');
+    await writeFile(this.imagePolicy, JSON.stringify(policy));
+    await this.#server?.stop();
+    await this.#startServerProcess(['--image-policy', this.imagePolicy]);
+  }
+
+  async #startServerProcess(flags: readonly string[]): Promise<void> {
+    const [command, args] = kallioCommand(['server', 'start', '--data', join(this.dir, 'server'), ...flags]);
+    this.#server = await Service.start('server', join(this.dir, 'server.log'), command, args, () =>
+      accepts(this.#port),
+    );
+  }
+
+  /** Stops the server and starts it again on the same data. */
+  async restartServer(): Promise<void> {
+    await this.#server?.stop();
+    await this.#startServerProcess(['--image-policy', this.imagePolicy]);
+  }
+
+  /** Writes a machine's configuration, with a join token for its name alone, and starts its agent. */
+  async startMachine(machine: Machine, subnet: number): Promise<void> {
+    const { name, kind, dir, storage, containersConf } = machine;
+    await this.run('join-token', '--kind', kind, '--attester', name, '--out', join(dir, 'join-token'));
+    await mkdir(join(dir, 'networks'), { recursive: true });
+    await writeFile(
+      containersConf,
+      [
+        '[containers]',
+        'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]',
+        '[engine]',
+        'runtime = "runc"',
+        'cgroup_manager = "cgroupfs"',
+        'events_logger = "file"',
+        '[network]',
+        'network_backend = "netavark"',
+        `default_subnet = "10.213.${subnet}.0/24"`,
+        `network_config_dir = "${join(dir, 'networks')}"`,
+        '',
+      ].join('\n'),
+    );
+    const device = {
+      imagePolicy: this.imagePolicy,
+      storage,
+      containersConf,
+      scope: 'storage',
+    };
+    await writeFile(
+      machine.configFile,
+      JSON.stringify(
+        {
+          attester: name,
+          kind,
+          server: this.serverUrl,
+          serverCa: this.ca,
+          tpm: machine.tpm.address,
+          stateDir: join(dir, 'state'),
+          joinTokenFile: join(dir, 'join-token'),
+          socket: machine.socket,
+          intervalSeconds: INTERVAL_SECONDS,
+          measurements: 'none',
+          ...(kind === 'device' ? { device } : {}),
+        },
+        null,
+        2,
+      ),
+    );
+    await machine.startAgent();
+  }
+
+  /** A copy of the sample application's build context, busybox in it. */
+  async applicationContext(name: string): Promise<string> {
+    const context = join(this.dir, name);
+    await cp(EXAMPLE, context, { recursive: true });
+    await copyFile('/bin/busybox', join(context, 'busybox'));
+    return context;
+  }
+
+  /** Ends every process and removes every file, whatever state they are in. */
+  async destroy(): Promise<void> {
+    for (const device of this.devices) {
+      await device.podman('rm', '--all', '--force', '--time', '0').catch(() => undefined);
+    }
+    for (const machine of this.machines) await machine.powerOff();
+    await this.#server?.stop();
+    await this.#registry?.stop();
+    for (const { storage } of this.devices) {
+      // The engine mounts its overlay folder over itself.
+      await must('umount', [join(storage.root, 'overlay')]).catch(() => undefined);
+    }
+    await rm(this.dir, { recursive: true, force: true });
+  }
+}
