@@ -1,5 +1,6 @@
+import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { decodeShape, KallioError, parseJson, refusal } from '@kallio/codec';
+import { decodeShape, KallioError, parseJson, refusal, toBase64Url } from '@kallio/codec';
 import Fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -11,6 +12,13 @@ import { Value } from 'typebox/value';
 import type { ErrorReply, ProtocolCode } from './common.ts';
 import type { Role } from './enrolment.ts';
 import type { Access, CallInput, Reply, Route } from './route.ts';
+
+export { Streams } from './streams.ts';
+
+/** An unguessable identifier: 144 bits, URL-safe. */
+export function newId(): string {
+  return toBase64Url(randomBytes(18));
+}
 
 /** Who sent a request, as its transport proves it. */
 export type Principal =

@@ -5,8 +5,6 @@ export type ServerCode =
   | 'SERVER_NOT_INITIALISED'
   | 'SERVER_ALREADY_INITIALISED'
   | 'SERVER_RUNNING'
-  | 'STORE_TOO_NEW'
-  | 'STORE_CORRUPT'
   // enrolment
   | 'ENROL_NO_ROOTS'
   | 'ENROL_EK_MISMATCH'

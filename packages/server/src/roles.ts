@@ -1,12 +1,12 @@
 import { toBase64 } from '@kallio/codec';
 import { type Route, statusShow, type TrustBundle, trustShow } from '@kallio/protocol';
+import type { Streams } from '@kallio/protocol/serve';
 import type { LogWriter } from '@kallio/tlog';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { urlOf } from './address.ts';
 import { Nonces } from './attestation/nonces.ts';
 import { attestationRoutes } from './attestation/routes.ts';
-import type { Streams } from './attestation/streams.ts';
 import { Turns } from './attestation/turns.ts';
 import type { Verifier } from './attestation/verifier.ts';
 import type { ServerContext } from './context.ts';

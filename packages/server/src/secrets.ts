@@ -1,11 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { sha256, toBase64Url, utf8 } from '@kallio/codec';
 
-/** An unguessable identifier: 144 bits, URL-safe. */
-export function newId(): string {
-  return toBase64Url(randomBytes(18));
-}
-
 /** A bearer or join token: 256 bits, so that a stored hash needs no salt and can't be searched. */
 export function newToken(kind: 'token' | 'join'): string {
   return `kallio_${kind}_${toBase64Url(randomBytes(32))}`;

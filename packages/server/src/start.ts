@@ -1,10 +1,9 @@
 import { createPublicKey } from 'node:crypto';
 import { Server as HttpsServer } from 'node:https';
-import { createApp } from '@kallio/protocol/serve';
+import { createApp, Streams } from '@kallio/protocol/serve';
 import { LogWriter, logOrigin } from '@kallio/tlog';
 import { type FastifyInstance, LogController } from 'fastify';
 import { listenAddress, urlOf } from './address.ts';
-import { Streams } from './attestation/streams.ts';
 import type { ServerContext } from './context.ts';
 import { tidy } from './housekeeping.ts';
 import { createLogger, logRequests } from './http/logging.ts';

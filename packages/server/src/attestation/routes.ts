@@ -7,11 +7,11 @@ import {
   type ProtocolCode,
   resultShow,
 } from '@kallio/protocol';
+import type { Streams } from '@kallio/protocol/serve';
 import { attesterOf, requireAccess } from '@kallio/protocol/serve';
 import { callingAttester } from '../http/caller.ts';
 import type { Mount } from '../http/mount.ts';
 import { type CertificateIssuer, issueCertificate, nonceFor, resultFor, submitEvidence } from './evidence.ts';
-import type { Streams } from './streams.ts';
 
 /** Routes of attestation outside sessions. */
 export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, streams: Streams): void {

@@ -3,9 +3,10 @@ import { equalBytes, fromBase64, KallioError, sha256, toBase64, toHex } from '@k
 import { verifyEkChain } from '@kallio/pki';
 import type { EnrolChallenge, EnrolRequest, ProtocolCode } from '@kallio/protocol';
 import { enrolmentTranscript } from '@kallio/protocol';
+import { newId } from '@kallio/protocol/serve';
 import { checkAk, checkEk, makeCredential, nameOf, parsePublic, publicKeyOf } from '@kallio/tpm/structures';
 import type { ServerCode } from '../codes.ts';
-import { hashToken, newId } from '../secrets.ts';
+import { hashToken } from '../secrets.ts';
 import type { ServerConfig } from '../setup/config.ts';
 import type { ProvenClaim } from '../store/claims.ts';
 import type { Store } from '../store/store.ts';

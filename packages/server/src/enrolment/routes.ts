@@ -10,9 +10,9 @@ import {
   joinTokenCreate,
   type ProtocolCode,
 } from '@kallio/protocol';
+import type { Streams } from '@kallio/protocol/serve';
 import { admittedClaim } from '../attestation/evidence.ts';
 import { summaryOf } from '../attestation/standing.ts';
-import type { Streams } from '../attestation/streams.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import { callerName } from '../http/caller.ts';
 import type { Mount } from '../http/mount.ts';

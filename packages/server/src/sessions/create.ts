@@ -1,8 +1,8 @@
 import { KallioError } from '@kallio/codec';
+import { newId } from '@kallio/protocol/serve';
 import { admittedClaim, logsFrom } from '../attestation/evidence.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
-import { newId } from '../secrets.ts';
 import { isoTime } from '../time.ts';
 
 /** Begins a session for a build host; the nonce is for its opening evidence. */

@@ -1,5 +1,5 @@
-import type { Database } from './database.ts';
-import { integer } from './row.ts';
+import type { Database } from '@kallio/store';
+import { integer } from '@kallio/store';
 
 /** Client certificates in use, each tied to the claim it was issued for. */
 export class Certificates {

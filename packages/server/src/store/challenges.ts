@@ -1,6 +1,6 @@
+import type { Database } from '@kallio/store';
+import { blob, integer, optional, type Row, text, word } from '@kallio/store';
 import type { ProvenClaim } from './claims.ts';
-import type { Database } from './database.ts';
-import { blob, integer, optional, type Row, text, word } from './row.ts';
 
 /** A credential challenge that went out, and the claim that it would prove. */
 export interface Challenge {

@@ -1,9 +1,9 @@
 import { type Refusal, refusal } from '@kallio/codec';
 import type { AttesterKind } from '@kallio/protocol';
+import type { Database } from '@kallio/store';
+import { blob, integer, optional, type Row, text, word } from '@kallio/store';
 import type { ServerCode } from '../codes.ts';
-import type { Database } from './database.ts';
 import { refusalFromText } from './refusal.ts';
-import { blob, integer, optional, type Row, text, word } from './row.ts';
 
 const CLAIM_STATES = ['admitted', 'pending', 'held', 'refused', 'superseded'] as const;
 export type ClaimState = (typeof CLAIM_STATES)[number];

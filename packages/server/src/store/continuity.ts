@@ -2,8 +2,8 @@ import { type Continuity, continuityFromJson, continuityToJson } from '@kallio/a
 import type { Digest } from '@kallio/codec';
 import { KallioError } from '@kallio/codec';
 import type { ProtocolCode } from '@kallio/protocol';
-import type { Database } from './database.ts';
-import { integer, text } from './row.ts';
+import type { Database } from '@kallio/store';
+import { integer, text } from '@kallio/store';
 
 /** What was judged of an attester's logs so far, and how often that has been replaced. */
 export interface KeptContinuity {

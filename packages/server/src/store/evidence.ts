@@ -1,7 +1,7 @@
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import type { Digest } from '@kallio/codec';
-import type { Database } from './database.ts';
-import { blob } from './row.ts';
+import type { Database } from '@kallio/store';
+import { blob } from '@kallio/store';
 
 /** Evidence messages as they came, by the digest of their canonical form; compressed, because logs repeat. */
 export class EvidenceStore {

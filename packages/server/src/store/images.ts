@@ -1,7 +1,7 @@
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { type Digest, parseDigest } from '@kallio/codec';
-import type { Database } from './database.ts';
-import { blob, text } from './row.ts';
+import type { Database } from '@kallio/store';
+import { blob, text } from '@kallio/store';
 
 /** Which file manifest an image has, as logged statements of closed sessions name it, and the manifests themselves. */
 export class Images {

@@ -1,6 +1,6 @@
 import type { AttesterKind } from '@kallio/protocol';
-import type { Database } from './database.ts';
-import { integer } from './row.ts';
+import type { Database } from '@kallio/store';
+import { integer } from '@kallio/store';
 
 /** Who a join token may admit. */
 export interface JoinTokenTerms {

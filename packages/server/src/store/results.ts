@@ -1,9 +1,9 @@
 import { type Digest, DigestSchema, decodeShape, Exact, parseDigest, parseJson } from '@kallio/codec';
 import { AttesterId, Purpose } from '@kallio/evidence';
 import { Id, SubjectState } from '@kallio/protocol';
+import type { Database } from '@kallio/store';
+import { integer, type Row, text } from '@kallio/store';
 import { type Static, Type } from 'typebox';
-import type { Database } from './database.ts';
-import { integer, type Row, text } from './row.ts';
 
 /** What stands behind a result: enough to say later why it came out so. */
 export const AppraisalRecord = Exact({

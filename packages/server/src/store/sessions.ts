@@ -13,11 +13,11 @@ import {
   utf8,
 } from '@kallio/codec';
 import type { SessionRecord, SessionState } from '@kallio/protocol';
+import type { Database } from '@kallio/store';
+import { integer, optional, type Row, text, word } from '@kallio/store';
 import { type Static, Type } from 'typebox';
 import { isoTime } from '../time.ts';
-import type { Database } from './database.ts';
 import { refusalFromText } from './refusal.ts';
-import { integer, optional, type Row, text, word } from './row.ts';
 
 /** What the opening evidence showed; the closing evidence is held against it. */
 export const Opening = Exact({

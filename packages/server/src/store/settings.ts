@@ -1,5 +1,5 @@
-import type { Database } from './database.ts';
-import { blob } from './row.ts';
+import type { Database } from '@kallio/store';
+import { blob } from '@kallio/store';
 
 /** Small values that the server makes once and must find again. */
 export class Settings {

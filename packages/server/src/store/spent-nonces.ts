@@ -1,4 +1,4 @@
-import type { Database } from './database.ts';
+import type { Database } from '@kallio/store';
 
 /** Nonces that have been used. A nonce past its time is refused for that, so its row can go. */
 export class SpentNonces {

@@ -1,11 +1,12 @@
+import { Database } from '@kallio/store';
 import { Certificates } from './certificates.ts';
 import { Challenges } from './challenges.ts';
 import { Claims } from './claims.ts';
 import { ContinuityStore } from './continuity.ts';
-import { Database } from './database.ts';
 import { EvidenceStore } from './evidence.ts';
 import { Images } from './images.ts';
 import { JoinTokens } from './join-tokens.ts';
+import { MIGRATIONS } from './migrations.ts';
 import { Results } from './results.ts';
 import { Sessions } from './sessions.ts';
 import { Settings } from './settings.ts';
@@ -33,7 +34,7 @@ export interface Store {
 
 /** Opens the store at this path, bringing its schema up to date. */
 export function openStore(path: string): Store {
-  const db = new Database(path);
+  const db = new Database(path, MIGRATIONS);
   return {
     settings: new Settings(db),
     claims: new Claims(db),

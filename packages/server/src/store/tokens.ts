@@ -1,8 +1,8 @@
 import { KallioError } from '@kallio/codec';
 import type { ProtocolCode, Role } from '@kallio/protocol';
+import type { Database } from '@kallio/store';
+import { integer, type Row, text, word } from '@kallio/store';
 import type { ServerCode } from '../codes.ts';
-import type { Database } from './database.ts';
-import { integer, type Row, text, word } from './row.ts';
 
 /** A person or program that showed a bearer token. */
 export interface TokenHolder {

@@ -1,6 +1,6 @@
 import type { SQLOutputValue } from 'node:sqlite';
 import { KallioError } from '@kallio/codec';
-import type { ServerCode } from '../codes.ts';
+import type { StoreCode } from './error.ts';
 
 /** A row as the database hands it out. */
 export type Row = Record<string, SQLOutputValue>;
@@ -33,7 +33,7 @@ export function word<const W extends string>(row: Row, column: string, words: re
 
 function corrupt(column: string): never {
   throw new KallioError(
-    'STORE_CORRUPT' satisfies ServerCode,
+    'STORE_CORRUPT' satisfies StoreCode,
     `The store holds no sense in its column ${column}.`,
     {
       hint: 'Stop the server and restore the data folder from a backup.',

@@ -1,22 +1,25 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { KallioError } from '@kallio/codec';
-import type { ServerCode } from '../codes.ts';
-import { MIGRATIONS } from './migrations.ts';
+import type { StoreCode } from './error.ts';
 import { integer } from './row.ts';
 
 /**
- * One SQLite file in WAL mode. `synchronous = FULL`: when a transaction has returned, it survives a power cut. The
- * server relies on that everywhere: an answer is sent only after the transaction behind it has returned.
+ * One SQLite file in WAL mode. `synchronous = FULL`: when a transaction has returned, it survives a power cut. Servers
+ * rely on that everywhere: an answer is sent only after the transaction behind it has returned.
  */
 export class Database {
   readonly #db: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
 
-  constructor(path: string) {
+  /**
+   * Opens or makes the file and brings its schema up to date. Step N of `migrations` brings a file of `user_version` N
+   * to N + 1. `STORE_TOO_NEW` when the file knows more steps than that.
+   */
+  constructor(path: string, migrations: readonly string[]) {
     this.#db = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5_000 });
     try {
       this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;');
-      this.#migrate();
+      this.#migrate(migrations);
     } catch (error) {
       this.#db.close();
       throw error;
@@ -56,19 +59,19 @@ export class Database {
     this.#db.close();
   }
 
-  #migrate(): void {
+  #migrate(migrations: readonly string[]): void {
     this.transaction(() => {
       const row = this.#db.prepare('PRAGMA user_version').get() ?? {};
       const version = integer(row, 'user_version');
-      if (version > MIGRATIONS.length) {
+      if (version > migrations.length) {
         throw new KallioError(
-          'STORE_TOO_NEW' satisfies ServerCode,
-          `This store has schema ${version}; this server knows up to ${MIGRATIONS.length}.`,
+          'STORE_TOO_NEW' satisfies StoreCode,
+          `This store has schema ${version}; this server knows up to ${migrations.length}.`,
           { hint: 'Run the newer server that wrote it, or restore a backup.' },
         );
       }
-      for (const step of MIGRATIONS.slice(version)) this.#db.exec(step);
-      this.#db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+      for (const step of migrations.slice(version)) this.#db.exec(step);
+      this.#db.exec(`PRAGMA user_version = ${migrations.length}`);
     });
   }
 }
