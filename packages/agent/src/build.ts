@@ -1,12 +1,14 @@
+import { join } from 'node:path';
 import { type SessionClaims, verifyEar } from '@kallio/appraisal';
-import { digestOf, toBase64 } from '@kallio/codec';
-import type { EvidenceMessage } from '@kallio/evidence';
+import { decodeShape, digestOf, KallioError, parseJson, toBase64 } from '@kallio/codec';
+import { EvidenceMessage } from '@kallio/evidence';
 import {
   type agentSessionClose,
   logAdd,
   nonceCreate,
   type Reply,
   type SessionRecord,
+  sessionAbandon,
   sessionClose,
   sessionCreate,
   sessionOpen,
@@ -14,24 +16,46 @@ import {
   trustShow,
 } from '@kallio/protocol';
 import { buildStatement, makeEnvelope, PAYLOAD_TYPE, paeDigest, statementDigest } from '@kallio/signature';
+import { Type } from 'typebox';
 import { parseClaims } from './claims.ts';
 import type { Connection } from './connection.ts';
 import { agentError } from './error.ts';
 import type { Question } from './evidence.ts';
+import { readIfThere, writeDurably } from './files.ts';
 import type { TpmIdentity } from './identity/identity.ts';
 
-/** The attestation sessions of builds, on a build host. */
+/** Sessions that are kept: more than the server lets one attester have under way. */
+const MAX_OPEN = 64;
+const OpenFile = Type.Record(Type.String(), EvidenceMessage);
+
+/**
+ * The attestation sessions of builds, on a build host. They outlive the agent's process, so that a long build survives
+ * its restart; whether they outlive the machine's boot is for the server to say, and it says no.
+ */
 export class BuildSessions {
   readonly #attester: string;
   readonly #connection: Connection;
   readonly #identity: TpmIdentity;
-  /** Opening evidence by session. A session that is open when the agent ends is lost with it: the server expires it. */
-  readonly #open = new Map<string, EvidenceMessage>();
+  readonly #file: string;
+  /** Opening evidence by session. */
+  readonly #open: Map<string, EvidenceMessage>;
 
-  constructor(attester: string, connection: Connection, identity: TpmIdentity) {
-    this.#attester = attester;
-    this.#connection = connection;
-    this.#identity = identity;
+  private constructor(parts: BuildParts, open: Readonly<Record<string, EvidenceMessage>>) {
+    this.#attester = parts.attester;
+    this.#connection = parts.connection;
+    this.#identity = parts.identity;
+    this.#file = fileIn(parts.stateDir);
+    this.#open = new Map(Object.entries(open));
+  }
+
+  static async load(parts: BuildParts): Promise<BuildSessions> {
+    const bytes = await readIfThere(fileIn(parts.stateDir));
+    return new BuildSessions(
+      parts,
+      bytes === undefined
+        ? {}
+        : decodeShape(OpenFile, parseJson(bytes), 'AGENT_CONFIG', 'build-sessions.json'),
+    );
   }
 
   /** Opens a session: evidence before the build. */
@@ -46,6 +70,8 @@ export class BuildSessions {
       async (client, evidence, { session = '' }) => {
         const record = await client.call(sessionOpen, { params: { session }, body: { evidence } });
         this.#open.set(session, evidence);
+        // COMMIT POINT: durable before the build is told to begin.
+        await this.#save();
         return record;
       },
     );
@@ -56,7 +82,7 @@ export class BuildSessions {
     const opening = this.#open.get(session);
     if (opening === undefined) {
       throw agentError('BUILD_SESSION_UNKNOWN', 'This agent has no such session open.', {
-        hint: 'A session does not outlive its agent, nor its machine’s boot. Build again.',
+        hint: 'It was closed or given up, or opened on another build host. Build again.',
       });
     }
     const claims = parseClaims(claimed);
@@ -94,7 +120,7 @@ export class BuildSessions {
         return { record: closed, closing: evidence, certification: made };
       },
     );
-    this.#open.delete(session);
+    await this.#forget(session);
     const evidence = [opening, closing];
     const result = await this.#claimsOf(record);
     const payload = buildStatement(claims, {
@@ -123,8 +149,36 @@ export class BuildSessions {
     return session;
   }
 
-  /** Gives a session up. The server lets it expire. */
-  abandon(session: string): void {
-    this.#open.delete(session);
+  /** Gives a session up. One that the server has ended already is given up as well. */
+  async abandon(session: string): Promise<void> {
+    await this.#forget(session);
+    const client = await this.#connection.client();
+    try {
+      await client.call(sessionAbandon, { params: { session } });
+    } catch (error) {
+      if (!(error instanceof KallioError) || error.code !== 'SESSION_NOT_OPEN') throw error;
+    }
   }
+
+  async #forget(session: string): Promise<void> {
+    if (this.#open.delete(session)) await this.#save();
+  }
+
+  #save(): Promise<void> {
+    // What the server let expire is forgotten here at some time: the oldest first.
+    for (const oldest of [...this.#open.keys()].slice(0, -MAX_OPEN)) this.#open.delete(oldest);
+    return writeDurably(this.#file, JSON.stringify(Object.fromEntries(this.#open)));
+  }
+}
+
+/** What build sessions work with. */
+interface BuildParts {
+  readonly attester: string;
+  readonly stateDir: string;
+  readonly connection: Connection;
+  readonly identity: TpmIdentity;
+}
+
+function fileIn(stateDir: string): string {
+  return join(stateDir, 'build-sessions.json');
 }

@@ -64,7 +64,14 @@ export async function runAgent(config: AgentConfig, logger: Logger): Promise<Run
       device?.known.all().map(({ instance, container, image }) => ({ instance, container, image })) ?? [],
   });
   const builds =
-    config.kind === 'builder' ? new BuildSessions(config.attester, connection, identity) : undefined;
+    config.kind === 'builder'
+      ? await BuildSessions.load({
+          attester: config.attester,
+          stateDir: config.stateDir,
+          connection,
+          identity,
+        })
+      : undefined;
   // The socket is up before the server is reached: the shim must be answered with the server away.
   const socket = await listen(socketOf(config), { status, attest, builds, gate: device?.gate });
 

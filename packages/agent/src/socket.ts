@@ -42,8 +42,8 @@ export async function listen(path: string, parts: SocketParts): Promise<FastifyI
   };
   serve(app, agentSessionOpen, anyone, () => builds().open());
   serve(app, agentSessionClose, anyone, ({ params, body }) => builds().close(params.session, body.claims));
-  serve(app, agentSessionAbandon, anyone, ({ params }) => {
-    builds().abandon(params.session);
+  serve(app, agentSessionAbandon, anyone, async ({ params }) => {
+    await builds().abandon(params.session);
     return {};
   });
   await app.register((shim, _options, done) => {

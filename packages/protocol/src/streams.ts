@@ -25,6 +25,11 @@ export class Streams {
     });
   }
 
+  /** Has this attester a stream open? */
+  has(attester: string): boolean {
+    return this.#open.get(attester)?.writableEnded === false;
+  }
+
   /** Sends an event; false when this attester has no stream open. */
   send(attester: string, event: string, data: unknown): boolean {
     const response = this.#open.get(attester);
