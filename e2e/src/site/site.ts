@@ -133,6 +133,11 @@ export class Site {
     return join(this.dir, 'image-policy.json');
   }
 
+  /** The sample application's descriptor. */
+  get appDescriptor(): string {
+    return join(EXAMPLE, 'appd.json');
+  }
+
   /** `host:port` of the registry. */
   get registry(): string {
     if (this.#registry === undefined) throw new Error('the registry is not up');
@@ -258,6 +263,29 @@ export class Site {
     await cp(EXAMPLE, context, { recursive: true });
     await copyFile('/bin/busybox', join(context, 'busybox'));
     return context;
+  }
+
+  /** The last lines of every process's log. */
+  logs(): readonly (readonly [string, string])[] {
+    return [
+      ...(this.#server === undefined ? [] : [['server', this.#server.tail()] as const]),
+      ...this.machines.map((machine) => [machine.name, machine.agentLog()] as const),
+    ];
+  }
+
+  /** Where everything is, for a person who wants to look around. */
+  addresses(): string {
+    return [
+      'Everything is left running, until Ctrl-C.',
+      `  server     ${this.serverUrl}`,
+      `  registry   http://${this.registry}`,
+      ...this.machines.map(({ name, socket }) => `  ${name.padEnd(10)} ${socket}`),
+      '',
+      'Talk to the server from another terminal:',
+      `  export KALLIO_SERVER=${this.serverUrl} KALLIO_CA=${this.ca} KALLIO_TOKEN_FILE=${this.tokenFile}`,
+      '  npm run --silent kallio -- attesters list',
+      '  npm run --silent kallio -- instances',
+    ].join('\n');
   }
 
   /** Ends every process and removes every file, whatever state they are in. */
