@@ -23,8 +23,9 @@ export interface RefusalDetail {
 /** A refusal on its way up the stack. */
 export class KallioError<Code extends string = string> extends Error implements Refusal<Code> {
   readonly code: Code;
-  readonly pointer?: string;
-  readonly hint?: string;
+  // `declare`: a field that nobody sets is not there at all, rather than there and undefined.
+  declare readonly pointer?: string;
+  declare readonly hint?: string;
 
   constructor(code: Code, message: string, detail: RefusalDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause });

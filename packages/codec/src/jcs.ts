@@ -17,7 +17,7 @@ export function canonicalize(value: unknown): string {
       return JSON.stringify(value);
     case 'object':
       if (value === null) return 'null';
-      if (Array.isArray(value)) return `[${value.map(canonicalize).join(',')}]`;
+      if (Array.isArray(value)) return array(value);
       return object(value);
     default:
       return refuse(`a ${typeof value}`);
@@ -27,6 +27,11 @@ export function canonicalize(value: unknown): string {
 /** The canonical form as UTF-8 bytes: what is hashed and signed everywhere. */
 export function canonicalBytes(value: unknown): Uint8Array {
   return utf8(canonicalize(value));
+}
+
+function array(value: readonly unknown[]): string {
+  // Not map(): it skips the holes of a sparse array, and join() would print them as nothing at all.
+  return `[${Array.from(value, (item) => canonicalize(item)).join(',')}]`;
 }
 
 function object(value: object): string {

@@ -14,8 +14,9 @@ export interface JsonLimits {
 
 /**
  * Parses JSON strictly (RFC 8259, I-JSON of RFC 7493): a key twice in one object is refused, because two readers
- * may each believe another value; so are bytes after the value, invalid UTF-8, lone surrogates, and numbers that
- * a double can't hold exactly or finitely. Objects have no prototype, so a key `__proto__` is only a key.
+ * may each believe another value; so are bytes after the value, invalid UTF-8, lone surrogates, integers past 2^53
+ * (a reader of integers and a reader of doubles may read two numbers) and numbers past every finite double. Objects
+ * have no prototype, so a key `__proto__` is only a key.
  */
 export function parseJson(input: Uint8Array | string, limits: JsonLimits = {}): Json {
   const maxBytes = limits.maxBytes ?? 4 * 1024 * 1024;

@@ -16,6 +16,7 @@ export class Writer {
     return this.#at;
   }
 
+  /** Makes room for a field and says where it goes. May replace the buffer, so take the buffer only afterwards. */
   #room(count: number): number {
     const at = this.#at;
     const need = at + count;
@@ -29,25 +30,30 @@ export class Writer {
     return at;
   }
 
-  static #check(value: number, limit: number): number {
+  static #check(value: number, limit: number): void {
     if (!Number.isInteger(value) || value < 0 || value > limit) {
       throw new KallioError('CODEC_RANGE', `${value} does not fit a field of 0 to ${limit}.`);
     }
-    return value;
   }
 
   u8(value: number): this {
-    this.#view.setUint8(this.#room(1), Writer.#check(value, 0xff));
+    Writer.#check(value, 0xff);
+    const at = this.#room(1);
+    this.#view.setUint8(at, value);
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#room(2), Writer.#check(value, 0xffff), false);
+    Writer.#check(value, 0xffff);
+    const at = this.#room(2);
+    this.#view.setUint16(at, value, false);
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#room(4), Writer.#check(value, 0xffff_ffff), false);
+    Writer.#check(value, 0xffff_ffff);
+    const at = this.#room(4);
+    this.#view.setUint32(at, value, false);
     return this;
   }
 
@@ -55,12 +61,14 @@ export class Writer {
     if (value < 0n || value > 0xffff_ffff_ffff_ffffn) {
       throw new KallioError('CODEC_RANGE', `${value} does not fit an unsigned 64-bit field.`);
     }
-    this.#view.setBigUint64(this.#room(8), value, false);
+    const at = this.#room(8);
+    this.#view.setBigUint64(at, value, false);
     return this;
   }
 
   bytes(value: Uint8Array): this {
-    this.#bytes.set(value, this.#room(value.length));
+    const at = this.#room(value.length);
+    this.#bytes.set(value, at);
     return this;
   }
 

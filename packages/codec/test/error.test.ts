@@ -1,0 +1,33 @@
+import { describe, expect, test } from 'vitest';
+import { KallioError, refusal } from '../src/index.ts';
+
+describe('a refusal', () => {
+  const cause = new Error('the file /secret/key.pem');
+  const error = new KallioError('PCR_WRONG', 'PCR 7 differs.', { pointer: 'pcr:7', hint: 'Enrol.', cause });
+
+  test('is an error with a stable code', () => {
+    expect(error).toBeInstanceOf(Error);
+    expect(error).toMatchObject({ name: 'KallioError', code: 'PCR_WRONG', message: 'PCR 7 differs.' });
+    expect(error.cause).toBe(cause);
+  });
+
+  test('goes into JSON as what may leave the process: no stack, no cause', () => {
+    expect(JSON.parse(JSON.stringify({ error }))).toEqual({
+      error: { code: 'PCR_WRONG', message: 'PCR 7 differs.', pointer: 'pcr:7', hint: 'Enrol.' },
+    });
+  });
+
+  test('has no field for what it was not told', () => {
+    const bare = new KallioError('PCR_WRONG', 'PCR 7 differs.', { pointer: undefined, cause: undefined });
+    expect(Object.keys(bare)).not.toContain('pointer');
+    expect(Object.hasOwn(bare, 'cause')).toBe(false);
+    expect(bare.toJSON()).toStrictEqual({ code: 'PCR_WRONG', message: 'PCR 7 differs.' });
+    expect(refusal('PCR_WRONG', 'PCR 7 differs.', { cause })).toStrictEqual(bare.toJSON());
+  });
+
+  test('as plain data says the same as the error', () => {
+    expect(refusal('PCR_WRONG', 'PCR 7 differs.', { pointer: 'pcr:7', hint: 'Enrol.' })).toStrictEqual(
+      error.toJSON(),
+    );
+  });
+});
