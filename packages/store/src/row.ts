@@ -13,7 +13,7 @@ export function text(row: Row, column: string): string {
 
 export function integer(row: Row, column: string): number {
   const value = row[column];
-  return typeof value === 'number' ? value : corrupt(column);
+  return typeof value === 'number' && Number.isSafeInteger(value) ? value : corrupt(column);
 }
 
 export function blob(row: Row, column: string): Uint8Array {
