@@ -1,6 +1,8 @@
 import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';
 import { toHex } from '@kallio/codec';
+import { pkiError } from './error.ts';
+import { spiffeId } from './spiffe.ts';
 import { x509 } from './x509.ts';
 
 /** A certificate and its private key, PEM. */
@@ -63,13 +65,11 @@ export async function issueAttesterCertificate(
     readonly seconds: number;
   },
 ): Promise<string> {
-  const publicKey = await webcrypto.subtle.importKey('spki', new Uint8Array(subject.spki), ALGORITHM, true, [
-    'verify',
-  ]);
+  const publicKey = await importP256(subject.spki);
   return issue(authority, {
     name: subject.attester,
     publicKey,
-    names: [{ type: 'url', value: `spiffe://${subject.trustDomain}/attester/${subject.attester}` }],
+    names: [{ type: 'url', value: spiffeId(subject.trustDomain, subject.attester) }],
     usage: x509.ExtendedKeyUsage.clientAuth,
     now: subject.now,
     until: new Date(subject.now.getTime() + subject.seconds * 1000),
@@ -110,6 +110,14 @@ async function issue(authority: KeyedCertificate, subject: Subject): Promise<str
     ],
   });
   return pem(certificate);
+}
+
+async function importP256(spki: Uint8Array): Promise<webcrypto.CryptoKey> {
+  try {
+    return await webcrypto.subtle.importKey('spki', new Uint8Array(spki), ALGORITHM, true, ['verify']);
+  } catch (cause) {
+    throw pkiError('PKI_KEY_ALGORITHM', 'A certificate is issued for a key on P-256 only.', { cause });
+  }
 }
 
 function newKeys() {

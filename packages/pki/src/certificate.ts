@@ -17,7 +17,7 @@ import { isPkiError, pkiError } from './error.ts';
 import { x509 } from './x509.ts';
 
 /** One extension: `value` is the DER inside its OCTET STRING. */
-export interface Extension {
+interface Extension {
   readonly critical: boolean;
   readonly value: Uint8Array;
 }
@@ -56,20 +56,22 @@ export function parseCertificate(der: Uint8Array, pointer?: string): Certificate
     return read(der);
   } catch (error) {
     if (!isPkiError(error) || pointer === undefined) throw error;
-    throw pkiError(error.code, error.message, { pointer, hint: error.hint, cause: error });
+    throw pkiError(error.code, error.message, { pointer, hint: error.hint, cause: error.cause });
   }
 }
 
 function read(der: Uint8Array): Certificate {
   if (der.length > MAX_CERTIFICATE) throw malformed('it is longer than any EK certificate');
   const outer = new DerReader(der);
-  const whole = inside(outer.take(TAG.sequence));
-  if (!outer.done) {
-    // Attack: one reader takes the first certificate of the bytes, another the last.
-    throw pkiError('PKI_TRAILING_BYTES', `${der.length - outer.position} bytes follow the certificate.`, {
-      hint: 'Some makers fill up the NV index with 0x00 or 0xff. What follows the certificate is to be cut off where it is read.',
-    });
-  }
+  const certificate = readParts(der, inside(outer.take(TAG.sequence)));
+  if (outer.done) return certificate;
+  // Attack: one reader takes the first certificate of the bytes, another the last.
+  throw pkiError('PKI_TRAILING_BYTES', `${der.length - outer.position} bytes follow the certificate.`, {
+    hint: 'Some makers fill up the NV index with 0x00 or 0xff: cut off what follows the certificate where it is read.',
+  });
+}
+
+function readParts(der: Uint8Array, whole: DerReader): Certificate {
   const tbs = whole.take(TAG.sequence);
   const algorithm = whole.take(TAG.sequence);
   const signature = octetsOf(whole.take(TAG.bitString));

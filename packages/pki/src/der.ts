@@ -148,8 +148,10 @@ export function octetsOf({ value }: Tlv): Uint8Array {
   return value.subarray(1);
 }
 
-const UTC_TIME = /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/;
-const GENERALIZED_TIME = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/;
+const TIMES = new Map<number, RegExp>([
+  [TAG.utcTime, /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/],
+  [TAG.generalizedTime, /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/],
+]);
 
 /**
  * A time (RFC 5280 section 4.1.2.5): to the second, in GMT. Which of the two types is used for which years is not
@@ -157,7 +159,7 @@ const GENERALIZED_TIME = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/;
  */
 export function timeOf({ tag, value }: Tlv): Date {
   const text = String.fromCharCode(...value);
-  const match = (tag === TAG.utcTime ? UTC_TIME : GENERALIZED_TIME).exec(text);
+  const match = TIMES.get(tag)?.exec(text) ?? null;
   if (match === null) throw malformed('a time is not written as RFC 5280 section 4.1.2.5 says');
   const [year = 0, month = 0, ...rest] = match.slice(1).map(Number);
   const [day = 0, hour = 0, minute = 0, second = 0] = rest;

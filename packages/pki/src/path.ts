@@ -150,8 +150,13 @@ function untrusted(last: Certificate) {
   );
 }
 
-/** `path` goes from the leaf to the certificate that `issuer` signed. */
-function requireAuthority(issuer: Certificate, path: readonly Certificate[], now: Date, what: string): void {
+/** Refuses what may not issue the last certificate of `path`, which goes from the leaf upwards. */
+export function requireAuthority(
+  issuer: Certificate,
+  path: readonly Certificate[],
+  now: Date,
+  what: string,
+): void {
   requireValid(issuer, now, what);
   requireKnownExtensions(issuer, what);
   const constraints = basicConstraints(issuer);
