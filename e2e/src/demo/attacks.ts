@@ -58,13 +58,13 @@ async function movedSignature(site: Site, good: string, evil: string): Promise<R
 /** The build host is restarted while it builds: whatever ran in between left no trace in the closing quote. */
 async function rebootDuringBuild(site: Site): Promise<Refusal | undefined> {
   const context = await site.applicationContext('rebooted');
-  const building = join(site.dir, 'building');
-  const rebooted = join(site.dir, 'rebooted');
+  const began = join(site.dir, 'build-began');
+  const mayGoOn = join(site.dir, 'build-may-go-on');
   const buildah = `buildah --root ${site.dir}/rebooted-storage --runroot ${site.dir}/rebooted-run`;
   // The builder is buildah, paused for as long as the restart takes.
   const script = [
-    `touch ${building}`,
-    `until [ -e ${rebooted} ]; do sleep 0.1; done`,
+    `touch ${began}`,
+    `until [ -e ${mayGoOn} ]; do sleep 0.1; done`,
     `${buildah} bud --isolation chroot --tag again "$1"`,
     `${buildah} push --quiet again "oci:$OUT:image"`,
   ].join(' && ');
@@ -72,9 +72,9 @@ async function rebootDuringBuild(site: Site): Promise<Refusal | undefined> {
   const build = site.try(
     ...['build', '-t', image, context, '--agent', site.builder.socket, '--builder', script],
   );
-  await until('the build to begin', 20, () => exists(building));
+  await until('the build to begin', 20, () => exists(began));
   await site.builder.reboot();
-  await writeFile(rebooted, '');
+  await writeFile(mayGoOn, '');
   const { error } = await build;
   return error === undefined ? undefined : { by: 'attestation server', ...error };
 }

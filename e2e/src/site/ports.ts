@@ -13,10 +13,10 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** Does something accept connections there? */
-export function accepts(port: number): Promise<boolean> {
+/** Does something accept connections there: on a loopback port, or on a UNIX socket? */
+export function accepts(where: number | string): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = typeof where === 'number' ? connect(where, '127.0.0.1') : connect(where);
     socket.once('connect', () => {
       socket.destroy();
       resolve(true);

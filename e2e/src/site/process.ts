@@ -131,6 +131,6 @@ export async function until<T>(what: string, seconds: number, ask: () => Promise
     const answer = await ask();
     if (answer !== undefined) return answer;
     if (Date.now() > deadline) throw new Error(`Waited ${seconds} s in vain for ${what}.`);
-    await sleep(150);
+    await sleep(300);
   }
 }

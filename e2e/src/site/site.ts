@@ -46,11 +46,9 @@ export class Machine {
   }
 
   async startAgent(): Promise<void> {
-    const [command, args] = kallioCommand(['agent', 'run', '--config', this.configFile]);
-    this.#agent = await Service.start(this.name, join(this.dir, 'agent.log'), command, args, async () => {
-      const status = await kallio(['agent', 'status', '--socket', this.socket]);
-      return status.exit === 0;
-    });
+    const [command, args, env] = kallioCommand(['agent', 'run', '--config', this.configFile]);
+    const ready = () => accepts(this.socket);
+    this.#agent = await Service.start(this.name, join(this.dir, 'agent.log'), command, args, ready, env);
   }
 
   async stopAgent(): Promise<void> {
@@ -98,6 +96,8 @@ export class Site {
   #server: Service | undefined;
   #registry: LocalRegistry | undefined;
   #port = 0;
+  /** Holds once the maker's certificates are there: with the first TPM that it makes. */
+  readonly #makerKnown = Promise.withResolvers<void>();
 
   private constructor(dir: string, maker: TpmMaker) {
     this.dir = dir;
@@ -165,46 +165,52 @@ export class Site {
 
   /** Makes the TPMs, powers them on. */
   async makeTpms(): Promise<void> {
-    for (const { dir, tpm } of this.machines) {
-      await this.maker.make(join(dir, 'tpm'));
-      await tpm.powerOn();
+    try {
+      for (const { dir, tpm } of this.machines) {
+        await this.maker.make(join(dir, 'tpm'));
+        this.#makerKnown.resolve();
+        await tpm.powerOn();
+      }
+    } catch (error) {
+      this.#makerKnown.reject(error);
+      throw error;
     }
   }
 
-  /** Makes and starts the server, with the TPM maker's roots pinned; then again with the image policy. */
+  /** Makes and starts the server, with the TPM maker's roots pinned; then makes the image policy from its keys. */
   async startServer(): Promise<void> {
     this.#port = await freePort();
     const data = join(this.dir, 'server');
-    for (const kind of ['builder', 'device']) {
-      const policy = await mustKallio(['policy', 'bare-tpm', '--kind', kind]);
-      await writeFile(join(this.dir, `${kind}-policy.json`), JSON.stringify(policy));
-    }
+    const policyFile = (kind: string) => join(this.dir, `${kind}-policy.json`);
+    await Promise.all(
+      ['builder', 'device'].map(async (kind) => {
+        const policy = await mustKallio(['policy', 'bare-tpm', '--kind', kind]);
+        await writeFile(policyFile(kind), JSON.stringify(policy));
+      }),
+    );
+    await this.#makerKnown.promise;
     await mustKallio([
       ...['server', 'init', '--data', data, '--listen', `127.0.0.1:${this.#port}`, '--name', '127.0.0.1'],
       ...this.maker.roots.flatMap((root) => ['--ek-root', root]),
-      ...['--builder-policy', join(this.dir, 'builder-policy.json')],
-      ...['--device-policy', join(this.dir, 'device-policy.json')],
+      ...['--builder-policy', policyFile('builder'), '--device-policy', policyFile('device')],
       ...['--token-file', this.tokenFile],
     ]);
-    // The image policy pins the keys that this server was just made with, so the server must answer once before it.
-    await this.#startServerProcess([]);
+    await this.#startServerProcess();
     const policy = await this.run('policy', 'image', '--builder', this.builder.name, '--tier', 'A', 'B', 'C');
     await writeFile(this.imagePolicy, JSON.stringify(policy));
-    await this.#server?.stop();
-    await this.#startServerProcess(['--image-policy', this.imagePolicy]);
   }
 
-  async #startServerProcess(flags: readonly string[]): Promise<void> {
-    const [command, args] = kallioCommand(['server', 'start', '--data', join(this.dir, 'server'), ...flags]);
-    this.#server = await Service.start('server', join(this.dir, 'server.log'), command, args, () =>
-      accepts(this.#port),
-    );
+  async #startServerProcess(): Promise<void> {
+    const flags = ['--data', join(this.dir, 'server'), '--image-policy', this.imagePolicy];
+    const [command, args, env] = kallioCommand(['server', 'start', ...flags]);
+    const ready = () => accepts(this.#port);
+    this.#server = await Service.start('server', join(this.dir, 'server.log'), command, args, ready, env);
   }
 
   /** Stops the server and starts it again on the same data. */
   async restartServer(): Promise<void> {
     await this.#server?.stop();
-    await this.#startServerProcess(['--image-policy', this.imagePolicy]);
+    await this.#startServerProcess();
   }
 
   /** Writes a machine's configuration, with a join token for its name alone, and starts its agent. */

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { shutdown, Tpm } from '@kallio/tpm';
 import { must, Service } from './process.ts';
 
 /** A TPM maker of our own: an authority that signs the EK certificates of the software TPMs it makes. */
@@ -96,7 +97,12 @@ export class SoftwareTpm {
     );
   }
 
+  /** As an operating system goes down: TPM2_Shutdown(CLEAR) first, so that the clock is kept. Then the power is cut. */
   async powerOff(): Promise<void> {
+    if (this.#service?.running === true) {
+      const tpm = Tpm.open(this.address);
+      await shutdown(tpm, 'clear').finally(() => tpm.close());
+    }
     await this.#service?.stop();
     this.#service = undefined;
   }

@@ -18,8 +18,8 @@ export interface OrchestratorOptions {
   readonly dataDir: string;
   /** The way to the attestation server, as an operator. */
   readonly verifier: () => Client;
-  /** What is demanded of an image before it is onboarded. */
-  readonly policy: ImagePolicy;
+  /** What is demanded of an image before it is onboarded; asked for at every check, so that a change needs no restart. */
+  readonly policy: () => ImagePolicy;
   readonly authenticate: Authenticate;
   readonly logger: Logger;
 }

@@ -8,7 +8,6 @@ import {
   pcrExtend,
   policySecret,
   quote,
-  readClock,
   readPcrs,
   sign,
   startPolicySession,
@@ -43,6 +42,10 @@ export interface TpmIdentity {
   ): Promise<AttestedBytes & { readonly values: ReadonlyMap<number, Uint8Array> }>;
   pcrExtend(pcr: number, digest: Uint8Array): Promise<void>;
   pcrRead(pcr: number): Promise<Uint8Array>;
+  /**
+   * Boot and time as this AK's attestations name them: counts of reset and restart are obfuscated in attestations by
+   * keys outside the platform and endorsement hierarchies (TPM 2.0 Part 1, "Attestation"), differently for each key.
+   */
   clock(): Promise<{ resetCount: number; restartCount: number; clock: bigint; safe: boolean }>;
   certifySigningKey(qualifyingData: Uint8Array): Promise<AttestedBytes>;
   /** ECDSA over a SHA-256 digest, DER. */
@@ -118,7 +121,10 @@ export async function openIdentity(options: {
         return value ?? new Uint8Array(0);
       },
 
-      clock: () => readClock(tpm),
+      async clock() {
+        const { attest } = await quote(tpm, ak.handle, new Uint8Array(0), []);
+        return parseAttest(attest).clockInfo;
+      },
 
       certifySigningKey: (qualifyingData) => certify(tpm, signingKey.handle, ak.handle, qualifyingData),
 

@@ -17,6 +17,9 @@ interface RootMount {
 /** Digests of executables, by device, inode, size and change time. */
 const digests = new Map<string, string>();
 const MAX_DIGESTS = 4096;
+/** In place of an executable that this process may not read: a digest that no image holds. */
+const HIDDEN = '(hidden)';
+const NO_DIGEST = '0'.repeat(64);
 
 /**
  * What runs in containers, as the kernel shows it: every process whose root file system is another than this process's
@@ -49,13 +52,17 @@ async function inspect(
 ) {
   const proc = join('/proc', name);
   try {
-    if ((await readlink(join(proc, 'ns/mnt'))) === own.namespace) return undefined;
+    if ((await readable(readlink(join(proc, 'ns/mnt')))) === own.namespace) return undefined;
     const root = rootMount(await readFile(join(proc, 'mountinfo'), 'utf8'));
     if (root === undefined || root.identity === own.root) return undefined;
     if (storage !== undefined && !root.path.startsWith(`${storage}/`)) return undefined;
     const container = containerOf(await readFile(join(proc, 'cgroup'), 'utf8'), root.path);
-    const executable = (await readlink(join(proc, 'exe'))).slice(0, 4096);
-    return { container, process: { pid: Number(name), executable, sha256: await executableDigest(proc) } };
+    const executable = (await readable(readlink(join(proc, 'exe'))))?.slice(0, 4096);
+    const sha256 = await readable(executableDigest(proc));
+    return {
+      container,
+      process: { pid: Number(name), executable: executable ?? HIDDEN, sha256: sha256 ?? NO_DIGEST },
+    };
   } catch (error) {
     // A process may end while it is looked at; a kernel thread has no executable.
     if (isGone(error)) return undefined;
@@ -101,6 +108,18 @@ async function executableDigest(proc: string): Promise<string> {
   if (digests.size >= MAX_DIGESTS && oldest !== undefined) digests.delete(oldest);
   digests.set(key, digest);
   return digest;
+}
+
+/**
+ * What the kernel shows of a process to one with fewer capabilities is less: undefined where access is denied. Its root
+ * (mountinfo) and control group are shown to everybody, so it does not get out of the inventory by that.
+ */
+async function readable<T>(reading: Promise<T>): Promise<T | undefined> {
+  return reading.catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && (error.code === 'EACCES' || error.code === 'EPERM'))
+      return undefined;
+    throw error;
+  });
 }
 
 function isGone(error: unknown): boolean {

@@ -73,6 +73,8 @@ export class Podman {
         '--annotation',
         `kallio.instance=${instance}`,
       ],
+      // The signed image's users are its users: podman adds none.
+      ...['--passwd=false'],
       ...['--restart', 'no', '--memory', `${limits.memoryMiB}m`, '--cpus', String(limits.cpus)],
       ...ports.flatMap((port) => ['--publish', `${address}::${port}`]),
       image,

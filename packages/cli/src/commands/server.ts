@@ -52,7 +52,7 @@ export function serverCommand(context: Context): Command {
         .requiredOption('--data <dir>', 'the server’s data folder')
         .option(
           '--image-policy <file>',
-          'what the orchestrator demands of an image; read when a package is checked',
+          'what the orchestrator demands of an image (read at every check); without it there is no orchestrator',
         )
         .action((flags: { data: string; imagePolicy?: string }) => start(context, flags)),
     )
@@ -103,7 +103,7 @@ async function start({ output }: Context, flags: { data: string; imagePolicy?: s
     dataDir: flags.data,
     register: async (app, role) => {
       if (flags.imagePolicy === undefined) return;
-      const policy = parseImagePolicy(readJson(flags.imagePolicy));
+      const policyFile = flags.imagePolicy;
       let client: InstanceType<typeof Client> | undefined;
       // The orchestrator is a relying party like any other: it asks the verifier over HTTPS, with a token of its own.
       const verifier = () => {
@@ -117,7 +117,7 @@ async function start({ output }: Context, flags: { data: string; imagePolicy?: s
       const orchestrator = await mountOrchestrator(app, {
         dataDir: role.dataDir,
         verifier,
-        policy,
+        policy: () => parseImagePolicy(readJson(policyFile)),
         authenticate: role.authenticate,
         logger: role.logger,
       });

@@ -8,7 +8,7 @@ import type { Store } from '../store/store.ts';
 /** What the image check works with. */
 export interface OnboardingParts {
   readonly store: Store;
-  readonly policy: ImagePolicy;
+  readonly policy: () => ImagePolicy;
   readonly logger: Logger;
 }
 
@@ -62,7 +62,7 @@ export class Onboarding {
       const verdict = await verifyImage(
         reference.digest ?? reference.tag ?? 'latest',
         new Repository(reference),
-        this.#parts.policy,
+        this.#parts.policy(),
         new Date(),
       );
       if (!verdict.ok) return { ok: false, refusal: verdict.refusal };
