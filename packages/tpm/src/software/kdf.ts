@@ -2,7 +2,7 @@ import { createHash, createHmac } from 'node:crypto';
 import { concat, utf8, Writer } from '@kallio/codec';
 import type { HashName } from '../structures/algorithms.ts';
 
-/** KDFa: SP 800-108 in counter mode with HMAC (Part 1 section 11.4.10.2). `bits` is a multiple of 8. */
+/** KDFa: SP 800-108 in counter mode with HMAC (Part 1 section 11.4.10.2). Bits over a whole byte are zero, on the left. */
 export function kdfa(
   hash: HashName,
   key: Uint8Array,
@@ -48,12 +48,15 @@ function labelled(label: string): Uint8Array {
 }
 
 function expand(bits: number, block: (counter: number) => Uint8Array): Uint8Array {
-  const bytes = bits / 8;
+  const bytes = Math.ceil(bits / 8);
   const blocks: Uint8Array[] = [];
   for (let length = 0, counter = 1; length < bytes; counter++) {
     const next = block(counter);
     blocks.push(next);
     length += next.length;
   }
-  return concat(...blocks).slice(0, bytes);
+  const out = concat(...blocks).slice(0, bytes);
+  const over = bytes * 8 - bits;
+  if (over > 0) out[0] = (out[0] ?? 0) & (0xff >> over);
+  return out;
 }

@@ -17,11 +17,7 @@ export class DeviceTransport implements Transport {
   async send(command: Uint8Array): Promise<Uint8Array> {
     this.#file ??= await this.#open();
     const file = this.#file;
-    const response = (async () => {
-      await file.write(command);
-      const { buffer, bytesRead } = await file.read(new Uint8Array(MAX_RESPONSE), 0, MAX_RESPONSE, null);
-      return buffer.slice(0, bytesRead);
-    })();
+    const response = exchange(file, command);
     let timer: NodeJS.Timeout | undefined;
     const stalled = new Promise<never>((_, reject) => {
       timer = setTimeout(
@@ -66,4 +62,22 @@ export class DeviceTransport implements Transport {
       });
     }
   }
+}
+
+async function exchange(file: FileHandle, command: Uint8Array): Promise<Uint8Array> {
+  try {
+    await file.write(command);
+    const { buffer, bytesRead } = await file.read(new Uint8Array(MAX_RESPONSE), 0, MAX_RESPONSE, null);
+    if (bytesRead > 0) return buffer.slice(0, bytesRead);
+  } catch (cause) {
+    throw lost(cause);
+  }
+  throw lost();
+}
+
+function lost(cause?: unknown): KallioError {
+  return new KallioError<TpmCode>('TPM_DISCONNECTED', 'The TPM device broke off during a command.', {
+    hint: 'Whether the command took effect is unknown. The kernel log may say what happened to the device.',
+    cause,
+  });
 }

@@ -113,6 +113,7 @@ export class StreamTransport implements Transport {
             new KallioError<TpmCode>(
               'TPM_DISCONNECTED',
               'The connection to the TPM was lost during a command.',
+              { hint: 'Whether the command took effect is unknown. The next one connects again.' },
             ),
           ),
         );
