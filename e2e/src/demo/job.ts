@@ -6,7 +6,7 @@ import type { Site } from '../site/site.ts';
 import type { Recorder } from './record.ts';
 
 /** The sample application: its name in the registry, and its appDId. */
-export const APPLICATION = 'sensor-gateway';
+const APPLICATION = 'sensor-gateway';
 
 /** What is read of a build's record. */
 interface Built {

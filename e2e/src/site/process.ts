@@ -120,7 +120,7 @@ export class Service {
 }
 
 /** Waits so many milliseconds. */
-export function sleep(ms: number): Promise<void> {
+function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 

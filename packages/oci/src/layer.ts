@@ -169,7 +169,7 @@ class Meter {
 }
 
 /** Attack: a name that climbs out of the root. Absolute names and `./` are common and mean the root. */
-export function cleanPath(name: string): string {
+function cleanPath(name: string): string {
   const parts = name.split('/').filter((part) => part !== '' && part !== '.');
   if (name.length > MAX_PATH || parts.includes('..') || name.includes('\0')) {
     throw ociError(

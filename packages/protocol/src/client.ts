@@ -158,6 +158,16 @@ function refusalOf(status: number, bytes: Uint8Array): KallioError {
 
 function unreachable(url: string, cause: unknown): KallioError {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  if (url.startsWith('unix:')) {
+    return new KallioError(
+      'AGENT_UNREACHABLE' satisfies ProtocolCode,
+      `No agent answers on the socket ${url.slice('unix:'.length)}${code === '' ? '' : ` (${code})`}.`,
+      {
+        hint: 'Is the agent running here, is this its socket, and may you open it (it is its owner’s only)?',
+        cause,
+      },
+    );
+  }
   const untrusted = /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME|ERR_TLS|ERR_SSL/.test(code);
   return untrusted
     ? new KallioError(

@@ -54,4 +54,5 @@ export type ProtocolCode =
   | 'INTERNAL'
   | 'SERVER_UNREACHABLE'
   | 'SERVER_UNTRUSTED'
+  | 'AGENT_UNREACHABLE'
   | 'REPLY_INVALID';

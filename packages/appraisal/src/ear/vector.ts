@@ -6,7 +6,7 @@ import type { Status, TrustVector } from './claims.ts';
 const ORDER: readonly Status[] = ['affirming', 'warning', 'contraindicated'];
 
 /** The tier of a claim's value (draft-ietf-rats-ar4si, section 2.3.2). */
-export function statusOfClaim(value: number): Status {
+function statusOfClaim(value: number): Status {
   const size = value < 0 ? -value - 1 : value;
   if (size >= 96) return 'contraindicated';
   if (size >= 32) return 'warning';

@@ -108,7 +108,7 @@ async function list({ output }: Context, flags: ServerOptions): Promise<void> {
 }
 
 /** Application instances, for a person. */
-export function appTable(apps: readonly AppInstanceInfo[]): string {
+function appTable(apps: readonly AppInstanceInfo[]): string {
   const rows = apps.map((a) => [
     a.id,
     a.appDId,

@@ -33,7 +33,7 @@ export interface EventLog {
 }
 
 /** Event types (TCG PC Client Platform Firmware Profile 1.06, table 27). */
-export const EVENT_TYPES: ReadonlyMap<number, string> = new Map([
+const EVENT_TYPES: ReadonlyMap<number, string> = new Map([
   [0x0000_0000, 'EV_PREBOOT_CERT'],
   [0x0000_0001, 'EV_POST_CODE'],
   [0x0000_0003, 'EV_NO_ACTION'],
