@@ -1,54 +1,41 @@
-import { type Reader, Writer } from '@kallio/codec';
-import { readSized, writeSized } from './structures/sized.ts';
+import type { Session } from './sessions/session.ts';
+
+/** The use of a session in one command. */
+export interface SessionUse {
+  readonly kind: 'session';
+  readonly session: Session;
+  /** The authorization value of the handle that the session authorizes; empty by default. */
+  readonly authValue?: Uint8Array;
+  /** Encrypts the first parameter of the command, of the response, or of both. */
+  readonly encrypt?: 'command' | 'response' | 'both';
+  /** Adds the command and its response to the session's audit digest. */
+  readonly audit?: boolean;
+  /** Ends the session with this command, if it goes well. */
+  readonly end?: boolean;
+}
 
 /** What authorizes the use of a handle. */
 export type Authorization =
   | { readonly kind: 'password'; readonly password: Uint8Array }
-  | { readonly kind: 'policy'; readonly session: number };
+  | { readonly kind: 'policy'; readonly session: number }
+  | SessionUse;
 
-/** How a command is authorized. */
+/** How a command is authorized and protected on its way. */
 export interface Protection {
   /** One for each handle that needs it, in order; where there is none, the empty password. */
   readonly authorizations?: readonly Authorization[];
+  /** Sessions that authorize nothing: they encrypt, audit, and let no one alter command or response. */
+  readonly sessions?: readonly SessionUse[];
 }
 
 /** The empty password: what keys without an authorization value take. */
 export const NO_PASSWORD: Authorization = { kind: 'password', password: new Uint8Array(0) };
 
-/** The authorizations of a command whose first `count` handles need one. */
-export function protect(
-  protection: Protection,
-  count: number,
-): { readonly authorizations: readonly Authorization[] } {
+/** The authorizations of a command whose first `count` handles need one, and its sessions. */
+export function protect(protection: Protection, count: number): Required<Protection> {
   const given = protection.authorizations ?? [];
-  return { authorizations: Array.from({ length: count }, (_, index) => given[index] ?? NO_PASSWORD) };
-}
-
-const RS_PW = 0x4000_0009;
-const CONTINUE_SESSION = 1;
-
-/** The authorization area of a command (Part 1 section 18), without its size. */
-export function authorizationArea(authorizations: readonly Authorization[]): Uint8Array {
-  const writer = new Writer();
-  for (const authorization of authorizations) {
-    switch (authorization.kind) {
-      case 'password':
-        writer.u32(RS_PW).u16(0).u8(0);
-        writeSized(writer, authorization.password);
-        break;
-      case 'policy':
-        writer.u32(authorization.session).u16(0).u8(CONTINUE_SESSION).u16(0);
-        break;
-    }
-  }
-  return writer.finish();
-}
-
-/** Reads the authorization area of a response; password and plain policy sessions carry no HMAC. */
-export function readAuthorizationArea(reader: Reader, count: number): void {
-  for (let i = 0; i < count; i++) {
-    readSized(reader, 64, 'A response nonce');
-    reader.u8('Response session attributes');
-    readSized(reader, 64, 'A response HMAC');
-  }
+  return {
+    authorizations: Array.from({ length: count }, (_, index) => given[index] ?? NO_PASSWORD),
+    sessions: protection.sessions ?? [],
+  };
 }

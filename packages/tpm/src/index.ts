@@ -1,4 +1,4 @@
-export { type Authorization, NO_PASSWORD, type Protection } from './authorization.ts';
+export { type Authorization, NO_PASSWORD, type Protection, type SessionUse } from './authorization.ts';
 export { type Attested, certify, certifyCreation, nvCertify, quote } from './commands/attestation.ts';
 export { type Capability, type CapabilityName, getCapability } from './commands/capability.ts';
 export { readClock } from './commands/clock.ts';
@@ -39,13 +39,14 @@ export {
   policySecret,
 } from './commands/policy.ts';
 export { getRandom } from './commands/random.ts';
-export { startPolicySession } from './commands/sessions.ts';
+export { type SessionOptions, startPolicySession, startSession } from './commands/sessions.ts';
 export { sign, verifySignatureInTpm } from './commands/signing.ts';
 export { shutdown, startup } from './commands/startup.ts';
 export { getTestResult, selfTest, type TestResult } from './commands/testing.ts';
 export { EK_NV, HANDLE } from './handles.ts';
 export type { Reference } from './reference.ts';
 export { decodeResponseCode, type ResponseCode } from './response-code.ts';
+export type { Session } from './sessions/session.ts';
 export type { NvPublic } from './structures/nv-public.ts';
 export {
   akTemplate,

@@ -1,8 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { KallioError, Reader, Writer } from '@kallio/codec';
-import { type Authorization, authorizationArea, readAuthorizationArea } from './authorization.ts';
+import type { Authorization, SessionUse } from './authorization.ts';
 import { handleOf, type Reference } from './reference.ts';
 import { decodeResponseCode } from './response-code.ts';
+import { Exchange } from './sessions/exchange.ts';
 import type { TpmCode } from './structures/error.ts';
 import { openTransport } from './transports/open.ts';
 import type { Transport } from './transports/transport.ts';
@@ -16,7 +17,11 @@ export interface Command {
   readonly handles?: readonly Reference[];
   /** One for each handle that needs it, in order. */
   readonly authorizations?: readonly Authorization[];
+  /** Sessions that authorize nothing. */
+  readonly sessions?: readonly SessionUse[];
   readonly parameters?: Uint8Array;
+  /** The authorization value that the command gives its first handle. */
+  readonly newAuthValue?: Uint8Array;
   /** Does the response begin with a handle? */
   readonly returnsHandle?: boolean;
 }
@@ -28,6 +33,7 @@ export interface Response {
   readonly parameters: Reader;
 }
 
+const NONE = new Uint8Array(0);
 const TAG_NO_SESSIONS = 0x8001;
 const TAG_SESSIONS = 0x8002;
 const RC_YIELDED = 0x908;
@@ -58,6 +64,8 @@ export class TpmResponseError extends KallioError<TpmCode> {
 export class Tpm {
   readonly #transport: Transport;
   #last: Promise<unknown> = Promise.resolve();
+  /** Set once a response was shown not to be the TPM's. */
+  #betrayed: KallioError | undefined;
 
   constructor(transport: Transport) {
     this.#transport = transport;
@@ -82,16 +90,32 @@ export class Tpm {
   }
 
   async #attempt(command: Command): Promise<Response> {
-    const bytes = marshal(command);
+    if (this.#betrayed !== undefined) throw this.#betrayed;
+    const exchange = exchangeOf(command);
+    const bytes = marshal(command, exchange);
     const deadline = Date.now() + BUSY_MS;
     for (let pause = 5; ; pause = Math.min(pause * 2, 500)) {
       const response = await this.#transport.send(bytes);
       const code = responseCode(command, response);
-      if (code === 0) return unmarshal(command, response);
-      // A command that was answered so had no effect and is to be sent again (Part 1 section 39.4).
+      if (code === 0) return this.#believe(() => unmarshal(command, exchange, response));
+      // A command that was answered so had no effect and is to be sent again (Part 1 section 39.4). Nonces have not
+      // rolled: the same bytes are good again.
       if (!RETRY.has(code)) throw new TpmResponseError(command.name, code);
       if (Date.now() + pause > deadline) throw new TpmResponseError(command.name, code);
       await wait(pause);
+    }
+  }
+
+  /** Whoever is on the connection of a wrong HMAC is no TPM, or not alone: nothing more is said to it or believed of it. */
+  async #believe(read: () => Response): Promise<Response> {
+    try {
+      return read();
+    } catch (error) {
+      if (error instanceof KallioError && error.code === 'TPM_RESPONSE_HMAC') {
+        this.#betrayed = error;
+        await this.#transport.close();
+      }
+      throw error;
     }
   }
 }
@@ -102,23 +126,27 @@ function codeOf(responseCode: number): TpmCode {
   return responseCode === RC_OBJECT_MEMORY ? 'TPM_OBJECT_MEMORY' : 'TPM_RESPONSE';
 }
 
+/** The sessions of a command, where it has any. */
+function exchangeOf(command: Command): Exchange | undefined {
+  const { authorizations = [], sessions = [], handles = [], parameters = NONE } = command;
+  if (authorizations.length + sessions.length === 0) return undefined;
+  return new Exchange({ ...command, authorizations, sessions, handles, parameters });
+}
+
 /** Header, handles, authorization area, parameters (Part 1 section 18). */
-function marshal(command: Command): Uint8Array {
-  const authorizations = command.authorizations ?? [];
-  const body = new Writer();
-  for (const handle of command.handles ?? []) body.u32(handleOf(handle));
-  if (authorizations.length > 0) {
-    const area = authorizationArea(authorizations);
-    body.u32(area.length).bytes(area);
-  }
-  body.bytes(command.parameters ?? new Uint8Array(0));
-  const bytes = body.finish();
-  return new Writer(bytes.length + 10)
-    .u16(authorizations.length > 0 ? TAG_SESSIONS : TAG_NO_SESSIONS)
-    .u32(bytes.length + 10)
-    .u32(command.code)
-    .bytes(bytes)
-    .finish();
+function marshal(command: Command, exchange: Exchange | undefined): Uint8Array {
+  const parameters = exchange?.parameters ?? command.parameters ?? NONE;
+  const handles = command.handles ?? [];
+  const area = exchange === undefined ? 0 : 4 + exchange.area.length;
+  const size = 10 + handles.length * 4 + area + parameters.length;
+  const writer = new Writer(size);
+  writer
+    .u16(exchange === undefined ? TAG_NO_SESSIONS : TAG_SESSIONS)
+    .u32(size)
+    .u32(command.code);
+  for (const handle of handles) writer.u32(handleOf(handle));
+  if (exchange !== undefined) writer.u32(exchange.area.length).bytes(exchange.area);
+  return writer.bytes(parameters).finish();
 }
 
 function responseCode(command: Command, response: Uint8Array): number {
@@ -132,21 +160,18 @@ function responseCode(command: Command, response: Uint8Array): number {
   return code;
 }
 
-function unmarshal(command: Command, response: Uint8Array): Response {
+function unmarshal(command: Command, exchange: Exchange | undefined, response: Uint8Array): Response {
   const reader = new Reader(response);
   const tag = reader.u16();
   reader.bytes(8);
   const handle = command.returnsHandle === true ? reader.u32('The response handle') : 0;
-  const sessions = command.authorizations?.length ?? 0;
-  if ((tag === TAG_SESSIONS) !== sessions > 0) throw malformed(command, 'its sessions are not the command’s');
-  if (sessions === 0) return { handle, parameters: new Reader(reader.rest()) };
-  const parameters = reader.bytes(
-    reader.u32('The size of the response parameters'),
-    'The response parameters',
-  );
-  readAuthorizationArea(reader, sessions);
-  reader.end(`The response to ${command.name}`);
-  return { handle, parameters: new Reader(parameters) };
+  if ((tag === TAG_SESSIONS) !== (exchange !== undefined)) {
+    throw malformed(command, 'its sessions are not the command’s');
+  }
+  if (exchange === undefined) return { handle, parameters: new Reader(reader.rest()) };
+  const size = reader.u32('The size of the response parameters');
+  const parameters = reader.bytes(size, 'The response parameters');
+  return { handle, parameters: new Reader(exchange.open(parameters, reader)) };
 }
 
 function malformed(command: Command, why: string): KallioError {

@@ -1,5 +1,5 @@
 import { Writer } from '@kallio/codec';
-import type { Authorization } from '../authorization.ts';
+import { type Authorization, type Protection, protect, type SessionUse } from '../authorization.ts';
 import type { Reference } from '../reference.ts';
 import type { Credential } from '../software/credential.ts';
 import { readSized, writeSized } from '../structures/sized.ts';
@@ -11,11 +11,13 @@ export async function makeCredentialInTpm(
   ek: Reference,
   secret: Uint8Array,
   objectName: Uint8Array,
+  protection: Protection = {},
 ): Promise<Credential> {
   const response = await tpm.execute({
     name: 'TPM2_MakeCredential',
     code: 0x168,
     handles: [ek],
+    ...protect(protection, 0),
     parameters: writeSized(writeSized(new Writer(), secret), objectName).finish(),
   });
   const credentialBlob = readSized(response.parameters, 256, 'The credential').slice();
@@ -32,6 +34,7 @@ export async function activateCredential(
   input: Credential & {
     readonly activate: Authorized;
     readonly key: Authorized;
+    readonly sessions?: readonly SessionUse[];
   },
 ): Promise<Uint8Array> {
   const parameters = new Writer();
@@ -42,6 +45,7 @@ export async function activateCredential(
     code: 0x147,
     handles: [input.activate, input.key],
     authorizations: [input.activate.authorization, input.key.authorization],
+    sessions: input.sessions ?? [],
     parameters: parameters.finish(),
   });
   const secret = readSized(response.parameters, 64, 'The credential').slice();

@@ -17,6 +17,7 @@ export async function hierarchyChangeAuth(
     handles: [hierarchy],
     ...protect(protection, 1),
     parameters: writeSized(new Writer(), newAuth).finish(),
+    newAuthValue: newAuth,
   });
   response.parameters.end('TPM2_HierarchyChangeAuth');
 }
@@ -28,6 +29,7 @@ export async function clear(tpm: Tpm, protection: Protection = {}): Promise<void
     code: 0x126,
     handles: [HANDLE.lockout],
     ...protect(protection, 1),
+    newAuthValue: new Uint8Array(0),
   });
   response.parameters.end('TPM2_Clear');
 }

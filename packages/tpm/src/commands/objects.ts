@@ -128,8 +128,10 @@ export async function loadExternal(
 export async function readPublicArea(
   tpm: Tpm,
   handle: Reference,
+  protection: Protection = {},
 ): Promise<{ public: Uint8Array; name: Uint8Array }> {
-  const response = await tpm.execute({ name: 'TPM2_ReadPublic', code: 0x173, handles: [handle] });
+  const guard = protect(protection, 0);
+  const response = await tpm.execute({ name: 'TPM2_ReadPublic', code: 0x173, handles: [handle], ...guard });
   const reader = response.parameters;
   const area = readSized(reader, 1024, 'The public area').slice();
   const name = readSized(reader, 66, 'The name').slice();

@@ -60,10 +60,15 @@ export interface PcrReadResponse {
 }
 
 /** TPM2_PCR_Read (Part 3 section 22.4). */
-export async function pcrRead(tpm: Tpm, selections: readonly PcrSelection[]): Promise<PcrReadResponse> {
+export async function pcrRead(
+  tpm: Tpm,
+  selections: readonly PcrSelection[],
+  protection: Protection = {},
+): Promise<PcrReadResponse> {
   const response = await tpm.execute({
     name: 'TPM2_PCR_Read',
     code: 0x17e,
+    ...protect(protection, 0),
     parameters: writePcrSelections(new Writer(), selections).finish(),
   });
   const reader = response.parameters;

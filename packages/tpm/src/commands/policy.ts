@@ -1,6 +1,7 @@
 import { Writer } from '@kallio/codec';
 import { type Protection, protect } from '../authorization.ts';
 import type { Reference } from '../reference.ts';
+import { Session } from '../sessions/session.ts';
 import { type PcrSelection, writePcrSelections } from '../structures/pcr-selection.ts';
 import { readSized, writeSized } from '../structures/sized.ts';
 import { readTicket, type Ticket, writeTicket } from '../structures/ticket.ts';
@@ -55,6 +56,7 @@ export async function policyCommandCode(tpm: Tpm, session: Reference, code: numb
 /** TPM2_PolicyAuthValue (Part 3 section 23.17): good only with the object's authorization value in the HMAC. */
 export async function policyAuthValue(tpm: Tpm, session: Reference): Promise<void> {
   await assert(tpm, 'TPM2_PolicyAuthValue', 0x16b, session, NONE);
+  if (session instanceof Session) session.provesAuthValue = true;
 }
 
 /** A policy that a key signed, and the TPM's own ticket that it verified the signature. */

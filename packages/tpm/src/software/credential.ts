@@ -1,19 +1,11 @@
-import {
-  constants,
-  createCipheriv,
-  createHmac,
-  diffieHellman,
-  generateKeyPairSync,
-  publicEncrypt,
-  randomBytes,
-} from 'node:crypto';
-import { concat, fromBase64Url, KallioError, utf8, Writer } from '@kallio/codec';
+import { createCipheriv, createHmac } from 'node:crypto';
+import { concat, KallioError, Writer } from '@kallio/codec';
 import { hashBytes } from '../structures/algorithms.ts';
 import type { TpmCode } from '../structures/error.ts';
-import type { EccPublic, RsaPublic, TpmtPublic } from '../structures/public.ts';
+import type { TpmtPublic } from '../structures/public.ts';
 import { writeSized } from '../structures/sized.ts';
-import { kdfa, kdfe } from './kdf.ts';
-import { padded, publicKeyOf } from './public-key.ts';
+import { kdfa } from './kdf.ts';
+import { shareSeed } from './seed.ts';
 
 /** What TPM2_ActivateCredential takes; both without their outer TPM2B size. */
 export interface Credential {
@@ -41,7 +33,7 @@ export function makeCredential(ek: TpmtPublic, objectName: Uint8Array, secret: U
       `A credential secret has at most ${hashBytes(hash)} bytes.`,
     );
   }
-  const { seed, encryptedSecret } = ek.type === 'rsa' ? rsaSeed(ek) : eccSeed(ek);
+  const { seed, encryptedSecret } = shareSeed(ek, 'IDENTITY');
   const none = new Uint8Array(0);
   const aesKey = kdfa(hash, seed, 'STORAGE', objectName, none, ek.symmetric.bits);
   const cipher = createCipheriv(`aes-${ek.symmetric.bits}-cfb`, aesKey, new Uint8Array(16));
@@ -54,38 +46,4 @@ export function makeCredential(ek: TpmtPublic, objectName: Uint8Array, secret: U
     credentialBlob: concat(writeSized(new Writer(), new Uint8Array(mac)).finish(), identity),
     encryptedSecret,
   };
-}
-
-interface Seed {
-  readonly seed: Uint8Array;
-  readonly encryptedSecret: Uint8Array;
-}
-
-function rsaSeed(ek: RsaPublic): Seed {
-  const seed = new Uint8Array(randomBytes(hashBytes(ek.nameAlg)));
-  // The OAEP label is "IDENTITY" with its zero octet (annex B.4).
-  const encryptedSecret = publicEncrypt(
-    {
-      key: publicKeyOf(ek),
-      padding: constants.RSA_PKCS1_OAEP_PADDING,
-      oaepHash: ek.nameAlg,
-      oaepLabel: concat(utf8('IDENTITY'), new Uint8Array(1)),
-    },
-    seed,
-  );
-  return { seed, encryptedSecret: new Uint8Array(encryptedSecret) };
-}
-
-function eccSeed(ek: EccPublic): Seed {
-  const bytes = ek.curve === 'P-256' ? 32 : 48;
-  const publicKey = publicKeyOf(ek);
-  const ephemeral = generateKeyPairSync('ec', { namedCurve: ek.curve });
-  const z = new Uint8Array(diffieHellman({ privateKey: ephemeral.privateKey, publicKey }));
-  const jwk = ephemeral.publicKey.export({ format: 'jwk' });
-  const x = fromBase64Url(jwk.x ?? '');
-  const y = fromBase64Url(jwk.y ?? '');
-  const seed = kdfe(ek.nameAlg, z, 'IDENTITY', x, padded(ek.x, bytes), hashBytes(ek.nameAlg) * 8);
-  const point = new Writer();
-  writeSized(point, x);
-  return { seed, encryptedSecret: writeSized(point, y).finish() };
 }
