@@ -165,7 +165,7 @@ export function timeOf({ tag, value }: Tlv): Date {
   const [day = 0, hour = 0, minute = 0, second = 0] = rest;
   const whole = tag === TAG.utcTime ? year + (year < 50 ? 2000 : 1900) : year;
   const time = new Date(Date.UTC(whole, month - 1, day, hour, minute, second));
-  // A month 13 or a day 32 is carried over by Date: what comes out is not what was written.
+  // Date carries a month 13 or a day 32 over: then the month is not the one that was written.
   if (
     time.getUTCMonth() !== month - 1 ||
     time.getUTCDate() !== day ||

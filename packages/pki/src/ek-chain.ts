@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import { equalBytes, toHex } from '@kallio/codec';
 import { type Certificate, nameText, parseCertificate, publicKeyOf } from './certificate.ts';
 import { allInside, inside, oidOf, only, TAG } from './der.ts';
@@ -62,6 +63,14 @@ export function verifyEkChain(input: {
   return { spki, root: path[path.length - 1] ?? '', path, tpm };
 }
 
+/**
+ * The key that an EK certificate is for, whoever signed it. OpenSSL, and so `node:crypto`, can't read some makers'
+ * certificates that are accepted here.
+ */
+export function certifiedKey(certificate: Uint8Array): KeyObject {
+  return publicKeyOf(parseCertificate(certificate), 'The EK certificate', 'PKI_EK_WEAK');
+}
+
 function checkLeaf(leaf: Certificate, now: Date): Uint8Array {
   const what = 'The EK certificate';
   const key = publicKeyOf(leaf, what, 'PKI_EK_WEAK');
@@ -104,7 +113,7 @@ const TPM_ATTRIBUTES = new Map<string, keyof EkEndorsement['tpm']>([
 const DIRECTORY_NAME = 0xa4;
 const TEXTS: readonly number[] = [TAG.utf8String, TAG.printableString, TAG.ia5String];
 
-/** What the directoryName of the SAN says, whether in one RDN (Nuvoton, Intel) or in one for each attribute (swtpm). */
+/** What the directoryName of the SAN says, whether in one RDN (Nuvoton) or in one for each attribute (Intel, swtpm). */
 function tpmOf(leaf: Certificate): EkEndorsement['tpm'] {
   const found: { manufacturer?: string; model?: string; version?: string } = {};
   for (const name of alternativeNames(leaf)) {

@@ -5,8 +5,10 @@ import { parseCertificate } from '../src/certificate.ts';
 import { DerReader, oidOf, only, TAG, timeOf } from '../src/der.ts';
 import { isPkiError } from '../src/error.ts';
 import { parsePemCertificates, verifyEkChain } from '../src/index.ts';
+import { x509 } from '../src/x509.ts';
 import {
   authority,
+  EK_USAGE,
   ekCertificate,
   type Made,
   NOW,
@@ -14,12 +16,15 @@ import {
   oid,
   type Parts,
   remade,
+  rewriteExtension,
   text,
   tlv,
 } from './fixture-maker.ts';
 
 const code = (c: string) => expect.objectContaining({ code: c });
 const malformed = code('PKI_CERTIFICATE_MALFORMED');
+const USAGE = '2.5.29.37';
+const usage = tlv(TAG.octetString, tlv(TAG.sequence, oid(EK_USAGE)));
 
 let root: Made;
 let honest: Made;
@@ -108,9 +113,51 @@ describe('bytes that are no certificate', () => {
       await again(({ extensions }) => ({
         extensions: tlv(0xa3, only(extensions, 0xa3).value, tlv(TAG.sequence)),
       })),
+      await again((p) => ({
+        extensions: rewriteExtension(p, USAGE, tlv(TAG.sequence, oid(USAGE), usage, usage)),
+      })),
+      await again((p) => ({
+        extensions: rewriteExtension(
+          p,
+          USAGE,
+          tlv(TAG.sequence, oid(USAGE), tlv(TAG.boolean, new Uint8Array([1])), usage),
+        ),
+      })),
+      // An element behind the signature.
+      tlv(TAG.sequence, only(honest.der, TAG.sequence).value, tlv(0x05)),
     ]) {
       expect(() => verify(der), toHex(der)).toThrow(malformed);
     }
+  });
+
+  test('are refused where what decides has bytes left over', async () => {
+    const purpose = tlv(TAG.sequence, oid(EK_USAGE));
+    const none = tlv(TAG.sequence);
+    for (const [id, good, bad] of [
+      [USAGE, purpose, concat(purpose, none)],
+      ['2.5.29.19', none, concat(none, none)],
+      ['2.5.29.19', none, tlv(TAG.sequence, tlv(TAG.octetString))],
+      // Path lengths that are negative, or need two octets.
+      ['2.5.29.19', none, tlv(TAG.sequence, tlv(TAG.integer, new Uint8Array([0xff])))],
+      ['2.5.29.19', none, tlv(TAG.sequence, tlv(TAG.integer, new Uint8Array([1, 0])))],
+    ] as const) {
+      const written = (value: Uint8Array) => tlv(TAG.sequence, oid(id), tlv(TAG.octetString, value));
+      const leaf = async (value: Uint8Array) => {
+        const change = (p: Parts) => ({ extensions: rewriteExtension(p, id, written(value)) });
+        return (await remade(honest, root, change)).der;
+      };
+      expect(verify(await leaf(good)).root).toBe('CN=Maker Root');
+      const der = await leaf(bad);
+      expect(() => verify(der), toHex(bad)).toThrow(malformed);
+    }
+  });
+
+  test('are refused when they are longer than any EK certificate', async () => {
+    const filled = (length: number) =>
+      ekCertificate(root, { more: [new x509.Extension('1.2.3.4', false, new Uint8Array(length))] });
+    expect(verify((await filled(7000)).der).root).toBe('CN=Maker Root');
+    const { der } = await filled(8000);
+    expect(() => verify(der)).toThrow(malformed);
   });
 });
 
@@ -128,7 +175,7 @@ describe('the reader of DER', () => {
       [0x30, 0x80, 0x00, 0x00],
       [0x04, 0x83, 0x00, 0x00, 0x01, 0xaa],
       [0x04, 0x02, 0xaa],
-      [0x1f, 0x20, 0x00],
+      [0x1f, 0x00],
       [0x04],
     ]) {
       expect(() => read(...octets), `${octets}`).toThrow(malformed);

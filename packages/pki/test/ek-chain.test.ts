@@ -228,6 +228,10 @@ describe('an EK certificate is refused', () => {
       await refusedLeaf('PKI_CRITICAL_EXTENSION', more(id, true), more(id, false));
     }
     await refusedIssuer('PKI_CRITICAL_EXTENSION', more('1.2.3.4', true), more('1.2.3.4', false));
+    // Directory attributes, key identifiers and policies restrict nothing here.
+    for (const id of ['2.5.29.9', '2.5.29.14', '2.5.29.32', '2.5.29.35']) {
+      await refusedLeaf('PKI_CRITICAL_EXTENSION', more('1.2.3.4', true), more(id, true));
+    }
   });
 
   test('with an extension that is there twice', async () => {
@@ -261,6 +265,8 @@ describe('an EK certificate is refused', () => {
     const honest = await chain('1.2.840.113549.1.1.11', 'sha256');
     refusedUnlike('PKI_SIGNATURE_ALGORITHM', await chain('1.2.840.113549.1.1.4', 'md5'), honest);
     refusedUnlike('PKI_SIGNATURE_ALGORITHM', await chain('1.2.840.113549.1.1.10', 'sha256'), honest);
+    // A name of another kind over an RSA signature.
+    refusedUnlike('PKI_SIGNATURE', await chain('1.2.840.10045.4.3.2', 'sha256'), honest);
     // The right algorithm in the wrong place: what is signed must name it too (RFC 5280 section 4.1.1.2).
     const outer = algorithm('1.2.840.113549.1.1.12');
     const twofold = await remade(certificate, issuer, () => ({}), { outer });
@@ -401,6 +407,16 @@ describe('an EK certificate is refused for its authorities', () => {
       { certificate, intermediates: mesh },
       { certificate, intermediates: mesh, roots: [root, pinned] },
     );
+    expect(() => check({ certificate, intermediates: mesh })).toThrow(/in 64 signature checks/);
+  });
+
+  test('but not for one that comes many times: it is looked at once', async () => {
+    const ended = await authority('Maker Old', root, { notAfter: new Date('2026-01-01T00:00:00Z') });
+    const below = await authority('Maker Older', ended);
+    const certificate = await ekCertificate(below);
+    const intermediates = [...Array<Made>(8).fill(below), ...Array<Made>(8).fill(ended)];
+    expect(() => check({ certificate, intermediates })).toThrow(code('PKI_EXPIRED'));
+    expect(check({ certificate, intermediates, now: new Date('2025-01-01T00:00:00Z') }).path).toHaveLength(3);
   });
 
   test('by what is wrong with the one that came nearest', async () => {

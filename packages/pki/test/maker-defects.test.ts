@@ -1,7 +1,8 @@
+import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import { concat, toHex } from '@kallio/codec';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { TAG } from '../src/der.ts';
-import { type EkEndorsement, verifyEkChain } from '../src/index.ts';
+import { certifiedKey, type EkEndorsement, verifyEkChain } from '../src/index.ts';
 import {
   attribute,
   authority,
@@ -47,6 +48,10 @@ describe('accepted, for nothing rests on the defect', () => {
     const der = await changed(() => ({ serial }));
     expect(toHex(der)).toContain('020700000035010203');
     expect(check(der).spki).toEqual(honest.keys.spki);
+    // OpenSSL does not read it.
+    expect(() => new X509Certificate(der)).toThrow();
+    const key = certifiedKey(der).export({ format: 'der', type: 'spki' });
+    expect(new Uint8Array(key)).toEqual(honest.keys.spki);
   });
 
   test('Nuvoton: names in one RDN whose parts are not sorted', async () => {
@@ -146,19 +151,33 @@ describe('refused, with a sentence that names the defect', () => {
         tlv(TAG.bitString, new Uint8Array([0]), octets),
       );
     expect(check(await changed(() => ({ spki: key('1.2.840.10045.3.1.7') }))).spki).toEqual(spki);
-    const ed25519 = tlv(
-      TAG.sequence,
-      tlv(TAG.sequence, oid('1.3.101.112')),
-      tlv(TAG.bitString, new Uint8Array(33).fill(1, 1)),
-    );
+    const long = (bytes: number) =>
+      tlv(
+        TAG.sequence,
+        tlv(TAG.sequence, oid('1.2.840.113549.1.1.1'), tlv(0x05)),
+        tlv(
+          TAG.bitString,
+          new Uint8Array([0]),
+          tlv(
+            TAG.sequence,
+            tlv(TAG.integer, new Uint8Array([0]), new Uint8Array(bytes).fill(0xff)),
+            tlv(TAG.integer, new Uint8Array([1, 0, 1])),
+          ),
+        ),
+      );
+    expect(check(await changed(() => ({ spki: long(1024) }))).root).toBe('CN=Maker Root');
+    const spkiOf = (key: KeyObject) => new Uint8Array(key.export({ format: 'der', type: 'spki' }));
     for (const other of [
+      long(1025),
+      spkiOf(generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey),
+      spkiOf(generateKeyPairSync('rsa-pss', { modulusLength: 2048 }).publicKey),
+      spkiOf(generateKeyPairSync('ed25519').publicKey),
       key('1.2.156.10197.1.301'),
       // A point that is not on the curve it names.
       key(
         '1.2.840.10045.3.1.7',
         point.map((byte, i) => (i === 64 ? byte ^ 1 : byte)),
       ),
-      ed25519,
     ]) {
       const der = await changed(() => ({ spki: other }));
       expect(() => check(der)).toThrow(refused('PKI_KEY_ALGORITHM', /neither RSA .* nor on P-256/));
@@ -166,12 +185,9 @@ describe('refused, with a sentence that names the defect', () => {
   });
 
   test('one root of a kind not known here does not shut the others out', async () => {
-    const ed25519 = tlv(
-      TAG.sequence,
-      tlv(TAG.sequence, oid('1.3.101.112')),
-      tlv(TAG.bitString, new Uint8Array(33).fill(1, 1)),
-    );
-    const strange = await remade(root, root, () => ({ spki: ed25519 }));
+    const { publicKey } = generateKeyPairSync('ed25519');
+    const spki = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }));
+    const strange = await remade(root, root, () => ({ spki }));
     expect(check(honest.der, [strange, root]).root).toBe('CN=Maker Root');
     expect(() => check(honest.der, [strange])).toThrow(
       expect.objectContaining({ code: 'PKI_KEY_ALGORITHM' }),

@@ -11,7 +11,9 @@ import { NOW } from './fixture-maker.ts';
 /** Roots and intermediates of TPM makers, beside the project. */
 const FOLDER = join(import.meta.dirname, '../../../../shared/vectors/tpm-vendor-ca');
 const present = existsSync(FOLDER);
-const title = present ? 'makers’ authorities' : `makers’ authorities (skipped: ${FOLDER} is absent)`;
+const title = present
+  ? 'makers’ authorities'
+  : 'makers’ authorities (skipped: ../shared/vectors/tpm-vendor-ca is absent)';
 
 describe.skipIf(!present)(title, () => {
   let files: string[];

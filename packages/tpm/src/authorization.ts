@@ -6,8 +6,23 @@ export type Authorization =
   | { readonly kind: 'password'; readonly password: Uint8Array }
   | { readonly kind: 'policy'; readonly session: number };
 
+/** How a command is authorized. */
+export interface Protection {
+  /** One for each handle that needs it, in order; where there is none, the empty password. */
+  readonly authorizations?: readonly Authorization[];
+}
+
 /** The empty password: what keys without an authorization value take. */
 export const NO_PASSWORD: Authorization = { kind: 'password', password: new Uint8Array(0) };
+
+/** The authorizations of a command whose first `count` handles need one. */
+export function protect(
+  protection: Protection,
+  count: number,
+): { readonly authorizations: readonly Authorization[] } {
+  const given = protection.authorizations ?? [];
+  return { authorizations: Array.from({ length: count }, (_, index) => given[index] ?? NO_PASSWORD) };
+}
 
 const RS_PW = 0x4000_0009;
 const CONTINUE_SESSION = 1;

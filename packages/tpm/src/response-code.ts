@@ -108,6 +108,7 @@ const FORMAT_1: ReadonlyMap<number, readonly [string, string]> = new Map([
 
 /** Decodes a response code. */
 export function decodeResponseCode(code: number): ResponseCode {
+  if (code === 0) return { code, name: 'TPM_RC_SUCCESS', text: 'all went well' };
   if ((code & 0x80) !== 0) {
     const [name, text] = FORMAT_1.get(code & 0x3f) ?? unknown(code);
     const n = (code >> 8) & 0xf;

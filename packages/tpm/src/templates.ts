@@ -1,6 +1,6 @@
 import { fromHex } from '@kallio/codec';
 import type { ObjectAttributes } from './structures/attributes.ts';
-import type { EccPublic, RsaPublic } from './structures/public.ts';
+import type { EccPublic, KeyedHashPublic, RsaPublic } from './structures/public.ts';
 
 const NONE = new Uint8Array(0);
 
@@ -100,6 +100,18 @@ export function akTemplate(): EccPublic {
 /** An image-signing key: ECDSA P-256, not restricted, as a restricted key can't sign a DSSE envelope. */
 export function signingKeyTemplate(): EccPublic {
   return signer({ ...FLAGS, sign: true });
+}
+
+/** Sealed data: opened with its authorization value, or by a policy where one is given and only so. */
+export function sealedTemplate(authPolicy?: Uint8Array): KeyedHashPublic {
+  return {
+    type: 'keyedhash',
+    nameAlg: 'sha256',
+    attributes: { ...FLAGS, sensitiveDataOrigin: false, userWithAuth: authPolicy === undefined },
+    authPolicy: authPolicy ?? NONE,
+    scheme: { scheme: 'null' },
+    unique: NONE,
+  };
 }
 
 function signer(attributes: ObjectAttributes): EccPublic {

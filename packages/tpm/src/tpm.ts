@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { KallioError, Reader, Writer } from '@kallio/codec';
 import { type Authorization, authorizationArea, readAuthorizationArea } from './authorization.ts';
+import { handleOf, type Reference } from './reference.ts';
 import { decodeResponseCode } from './response-code.ts';
 import type { TpmCode } from './structures/error.ts';
 import { openTransport } from './transports/open.ts';
@@ -12,7 +13,7 @@ export interface Command {
   readonly name: string;
   /** TPM_CC. */
   readonly code: number;
-  readonly handles?: readonly number[];
+  readonly handles?: readonly Reference[];
   /** One for each handle that needs it, in order. */
   readonly authorizations?: readonly Authorization[];
   readonly parameters?: Uint8Array;
@@ -105,7 +106,7 @@ function codeOf(responseCode: number): TpmCode {
 function marshal(command: Command): Uint8Array {
   const authorizations = command.authorizations ?? [];
   const body = new Writer();
-  for (const handle of command.handles ?? []) body.u32(handle);
+  for (const handle of command.handles ?? []) body.u32(handleOf(handle));
   if (authorizations.length > 0) {
     const area = authorizationArea(authorizations);
     body.u32(area.length).bytes(area);

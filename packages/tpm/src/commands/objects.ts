@@ -1,7 +1,10 @@
-import { Writer } from '@kallio/codec';
-import { type Authorization, NO_PASSWORD } from '../authorization.ts';
+import { type Reader, Writer } from '@kallio/codec';
+import { type Protection, protect } from '../authorization.ts';
+import { HANDLE } from '../handles.ts';
+import type { Reference } from '../reference.ts';
 import { marshalPublic, type TpmtPublic } from '../structures/public.ts';
 import { readSized, writeSized } from '../structures/sized.ts';
+import { readTicket, type Ticket } from '../structures/ticket.ts';
 import type { Tpm } from '../tpm.ts';
 
 /** A loaded object. */
@@ -12,28 +15,6 @@ export interface Loaded {
   readonly name: Uint8Array;
 }
 
-/** TPM2_CreatePrimary (Part 3 section 24.1), without sensitive data or creation PCRs. */
-export async function createPrimary(tpm: Tpm, hierarchy: number, template: TpmtPublic): Promise<Loaded> {
-  const response = await tpm.execute({
-    name: 'TPM2_CreatePrimary',
-    code: 0x131,
-    handles: [hierarchy],
-    authorizations: [NO_PASSWORD],
-    parameters: creation(template),
-    returnsHandle: true,
-  });
-  const reader = response.parameters;
-  const area = readSized(reader, 1024, 'The public area').slice();
-  readSized(reader, 2048, 'The creation data');
-  readSized(reader, 64, 'The creation hash');
-  reader.u16('The ticket’s tag');
-  reader.u32('The ticket’s hierarchy');
-  readSized(reader, 64, 'The ticket’s digest');
-  const name = readSized(reader, 66, 'The name').slice();
-  reader.end('TPM2_CreatePrimary');
-  return { handle: response.handle, public: area, name };
-}
-
 /** A created key that is not loaded: its private part is encrypted to its parent. */
 export interface Created {
   readonly private: Uint8Array;
@@ -41,29 +22,72 @@ export interface Created {
   readonly public: Uint8Array;
 }
 
-/** TPM2_Create (Part 3 section 12.1), without sensitive data or creation PCRs. */
-export async function create(tpm: Tpm, parent: number, template: TpmtPublic): Promise<Created> {
+/** What TPM2_CertifyCreation takes: proof that this TPM created the object. */
+export interface Creation {
+  readonly hash: Uint8Array;
+  readonly ticket: Ticket;
+}
+
+/** What goes into a new object that the outside knows (TPMS_SENSITIVE_CREATE, Part 2 section 11.1.15). */
+export interface Sensitive extends Protection {
+  /** Its authorization value. */
+  readonly userAuth?: Uint8Array;
+  /** Data to seal. */
+  readonly data?: Uint8Array;
+}
+
+/** TPM2_CreatePrimary (Part 3 section 24.1), without creation PCRs. */
+export async function createPrimary(
+  tpm: Tpm,
+  hierarchy: number,
+  template: TpmtPublic,
+  sensitive: Sensitive = {},
+): Promise<Loaded & { readonly creation: Creation }> {
+  const response = await tpm.execute({
+    name: 'TPM2_CreatePrimary',
+    code: 0x131,
+    handles: [hierarchy],
+    ...protect(sensitive, 1),
+    parameters: creationOf(template, sensitive),
+    returnsHandle: true,
+  });
+  const reader = response.parameters;
+  const area = readSized(reader, 1024, 'The public area').slice();
+  const creation = readCreation(reader);
+  const name = readSized(reader, 66, 'The name').slice();
+  reader.end('TPM2_CreatePrimary');
+  return { handle: response.handle, public: area, name, creation };
+}
+
+/** TPM2_Create (Part 3 section 12.1), without creation PCRs. */
+export async function create(
+  tpm: Tpm,
+  parent: Reference,
+  template: TpmtPublic,
+  sensitive: Sensitive = {},
+): Promise<Created & { readonly creation: Creation }> {
   const response = await tpm.execute({
     name: 'TPM2_Create',
     code: 0x153,
     handles: [parent],
-    authorizations: [NO_PASSWORD],
-    parameters: creation(template),
+    ...protect(sensitive, 1),
+    parameters: creationOf(template, sensitive),
   });
   const reader = response.parameters;
   const secret = readSized(reader, 2048, 'The private area').slice();
   const area = readSized(reader, 1024, 'The public area').slice();
-  readSized(reader, 2048, 'The creation data');
-  readSized(reader, 64, 'The creation hash');
-  reader.u16('The ticket’s tag');
-  reader.u32('The ticket’s hierarchy');
-  readSized(reader, 64, 'The ticket’s digest');
+  const creation = readCreation(reader);
   reader.end('TPM2_Create');
-  return { private: secret, public: area };
+  return { private: secret, public: area, creation };
 }
 
 /** TPM2_Load (Part 3 section 12.2). */
-export async function load(tpm: Tpm, parent: number, key: Created): Promise<Loaded> {
+export async function load(
+  tpm: Tpm,
+  parent: Reference,
+  key: Created,
+  protection: Protection = {},
+): Promise<Loaded> {
   const parameters = new Writer();
   writeSized(parameters, key.private);
   writeSized(parameters, key.public);
@@ -71,7 +95,7 @@ export async function load(tpm: Tpm, parent: number, key: Created): Promise<Load
     name: 'TPM2_Load',
     code: 0x157,
     handles: [parent],
-    authorizations: [NO_PASSWORD],
+    ...protect(protection, 1),
     parameters: parameters.finish(),
     returnsHandle: true,
   });
@@ -80,10 +104,30 @@ export async function load(tpm: Tpm, parent: number, key: Created): Promise<Load
   return { handle: response.handle, public: key.public, name };
 }
 
+/**
+ * TPM2_LoadExternal (Part 3 section 12.3) of a public area alone: to verify signatures and make credentials. A ticket of
+ * TPM2_VerifySignature is worth something only with a hierarchy other than the null one.
+ */
+export async function loadExternal(
+  tpm: Tpm,
+  key: Uint8Array,
+  hierarchy: number = HANDLE.owner,
+): Promise<Loaded> {
+  const response = await tpm.execute({
+    name: 'TPM2_LoadExternal',
+    code: 0x167,
+    parameters: writeSized(new Writer().u16(0), key).u32(hierarchy).finish(),
+    returnsHandle: true,
+  });
+  const name = readSized(response.parameters, 66, 'The name').slice();
+  response.parameters.end('TPM2_LoadExternal');
+  return { handle: response.handle, public: key, name };
+}
+
 /** TPM2_ReadPublic (Part 3 section 12.4). */
 export async function readPublicArea(
   tpm: Tpm,
-  handle: number,
+  handle: Reference,
 ): Promise<{ public: Uint8Array; name: Uint8Array }> {
   const response = await tpm.execute({ name: 'TPM2_ReadPublic', code: 0x173, handles: [handle] });
   const reader = response.parameters;
@@ -94,45 +138,30 @@ export async function readPublicArea(
   return { public: area, name };
 }
 
-/** TPM2_FlushContext (Part 3 section 28.4). */
-export async function flushContext(tpm: Tpm, handle: number): Promise<void> {
-  const parameters = new Writer(4).u32(handle).finish();
-  (await tpm.execute({ name: 'TPM2_FlushContext', code: 0x165, parameters })).parameters.end(
-    'TPM2_FlushContext',
-  );
-}
-
-/**
- * TPM2_ActivateCredential (Part 3 section 12.5). `credentialBlob` and `encryptedSecret` come without their outer size.
- */
-export async function activateCredential(
-  tpm: Tpm,
-  input: {
-    readonly activate: { readonly handle: number; readonly authorization: Authorization };
-    readonly key: { readonly handle: number; readonly authorization: Authorization };
-    readonly credentialBlob: Uint8Array;
-    readonly encryptedSecret: Uint8Array;
-  },
-): Promise<Uint8Array> {
-  const parameters = new Writer();
-  writeSized(parameters, input.credentialBlob);
-  writeSized(parameters, input.encryptedSecret);
+/** TPM2_Unseal (Part 3 section 12.7): the data that was sealed in an object. */
+export async function unseal(tpm: Tpm, item: Reference, protection: Protection = {}): Promise<Uint8Array> {
   const response = await tpm.execute({
-    name: 'TPM2_ActivateCredential',
-    code: 0x147,
-    handles: [input.activate.handle, input.key.handle],
-    authorizations: [input.activate.authorization, input.key.authorization],
-    parameters: parameters.finish(),
+    name: 'TPM2_Unseal',
+    code: 0x15e,
+    handles: [item],
+    ...protect(protection, 1),
   });
-  const secret = readSized(response.parameters, 64, 'The credential').slice();
-  response.parameters.end('TPM2_ActivateCredential');
-  return secret;
+  const data = readSized(response.parameters, 256, 'The sealed data').slice();
+  response.parameters.end('TPM2_Unseal');
+  return data;
 }
 
-/** Empty sensitive area, template, no outside info, no creation PCRs. */
-function creation(template: TpmtPublic): Uint8Array {
-  const parameters = new Writer();
-  writeSized(parameters, new Writer(4).u16(0).u16(0).finish());
+/** Sensitive area, template, no outside info, no creation PCRs. */
+function creationOf(template: TpmtPublic, sensitive: Sensitive): Uint8Array {
+  const none = new Uint8Array(0);
+  const inner = writeSized(new Writer(), sensitive.userAuth ?? none);
+  const parameters = writeSized(new Writer(), writeSized(inner, sensitive.data ?? none).finish());
   writeSized(parameters, marshalPublic(template));
   return parameters.u16(0).u32(0).finish();
+}
+
+function readCreation(reader: Reader): Creation {
+  readSized(reader, 2048, 'The creation data');
+  const hash = readSized(reader, 64, 'The creation hash').slice();
+  return { hash, ticket: readTicket(reader) };
 }

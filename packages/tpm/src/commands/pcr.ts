@@ -1,8 +1,8 @@
 import { Writer } from '@kallio/codec';
-import { NO_PASSWORD } from '../authorization.ts';
-import { type HashName, hashId } from '../structures/algorithms.ts';
+import { type Protection, protect } from '../authorization.ts';
+import { type HashName, hashBytes, hashId, hashName } from '../structures/algorithms.ts';
 import { type PcrSelection, readPcrSelections, writePcrSelections } from '../structures/pcr-selection.ts';
-import { readSized } from '../structures/sized.ts';
+import { readSized, writeSized } from '../structures/sized.ts';
 import type { Tpm } from '../tpm.ts';
 
 /** TPM2_PCR_Extend (Part 3 section 22.2). */
@@ -10,6 +10,7 @@ export async function pcrExtend(
   tpm: Tpm,
   pcr: number,
   digests: readonly (readonly [HashName, Uint8Array])[],
+  protection: Protection = {},
 ): Promise<void> {
   const parameters = new Writer().u32(digests.length);
   for (const [hash, digest] of digests) parameters.u16(hashId(hash)).bytes(digest);
@@ -17,10 +18,37 @@ export async function pcrExtend(
     name: 'TPM2_PCR_Extend',
     code: 0x182,
     handles: [pcr],
-    authorizations: [NO_PASSWORD],
+    ...protect(protection, 1),
     parameters: parameters.finish(),
   });
   response.parameters.end('TPM2_PCR_Extend');
+}
+
+/** As many banks as a TPM may have (HASH_COUNT). */
+const MAX_BANKS = 16;
+
+/** TPM2_PCR_Event (Part 3 section 22.3): the TPM hashes the data itself; gives what each bank was extended with. */
+export async function pcrEvent(
+  tpm: Tpm,
+  pcr: number,
+  data: Uint8Array,
+  protection: Protection = {},
+): Promise<Map<HashName, Uint8Array>> {
+  const { parameters } = await tpm.execute({
+    name: 'TPM2_PCR_Event',
+    code: 0x13c,
+    handles: [pcr],
+    ...protect(protection, 1),
+    parameters: writeSized(new Writer(), data).finish(),
+  });
+  const count = Math.min(parameters.u32('The number of digests'), MAX_BANKS);
+  const digests = new Map<HashName, Uint8Array>();
+  for (let i = 0; i < count; i++) {
+    const bank = hashName(parameters.u16('A PCR bank'));
+    digests.set(bank, parameters.bytes(hashBytes(bank), 'A digest').slice());
+  }
+  parameters.end('TPM2_PCR_Event');
+  return digests;
 }
 
 /** What TPM2_PCR_Read gave at once: at most eight digests, in the order of the selection. */

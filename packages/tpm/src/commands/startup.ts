@@ -12,9 +12,3 @@ export async function shutdown(tpm: Tpm, type: 'clear' | 'state'): Promise<void>
   const parameters = new Writer(2).u16(type === 'clear' ? 0 : 1).finish();
   (await tpm.execute({ name: 'TPM2_Shutdown', code: 0x145, parameters })).parameters.end('TPM2_Shutdown');
 }
-
-/** TPM2_SelfTest (Part 3 section 10.2). */
-export async function selfTest(tpm: Tpm, full: boolean): Promise<void> {
-  const parameters = new Writer(1).u8(full ? 1 : 0).finish();
-  (await tpm.execute({ name: 'TPM2_SelfTest', code: 0x143, parameters })).parameters.end('TPM2_SelfTest');
-}

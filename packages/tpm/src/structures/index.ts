@@ -2,6 +2,7 @@ export { type Credential, makeCredential } from '../software/credential.ts';
 export { ecdsaDer } from '../software/der.ts';
 export { kdfa, kdfe } from '../software/kdf.ts';
 export { checkAk, checkEk, checkSigningKey } from '../software/key-properties.ts';
+export { PolicyCalculator } from '../software/policy.ts';
 export { publicKeyOf } from '../software/public-key.ts';
 export { verifySignature } from '../software/verify.ts';
 export { type CurveName, type HashName, hashBytes, hashId } from './algorithms.ts';
@@ -15,7 +16,9 @@ export {
   type TpmsAttest,
 } from './attest.ts';
 export { decodeAttributes, encodeAttributes, type ObjectAttributes } from './attributes.ts';
+export { marshalContext, parseContext, type SavedContext } from './context.ts';
 export type { TpmCode } from './error.ts';
+export { marshalNvPublic, NV_ATTRIBUTE, type NvPublic, nvName, parseNvPublic } from './nv-public.ts';
 export { type PcrSelection, readPcrSelections, writePcrSelections } from './pcr-selection.ts';
 export {
   type EccPublic,
@@ -28,5 +31,6 @@ export {
   type SymmetricDefinition,
   type TpmtPublic,
 } from './public.ts';
-export { parseSignature, readSignature, type TpmtSignature } from './signature.ts';
+export { marshalSignature, parseSignature, readSignature, type TpmtSignature } from './signature.ts';
 export { readSized, writeSized } from './sized.ts';
+export { readTicket, type Ticket, writeTicket } from './ticket.ts';

@@ -1,7 +1,7 @@
-import { KallioError, Reader } from '@kallio/codec';
-import { ALG, type HashName, hashName } from './algorithms.ts';
+import { KallioError, Reader, Writer } from '@kallio/codec';
+import { ALG, type HashName, hashId, hashName } from './algorithms.ts';
 import type { TpmCode } from './error.ts';
-import { readSized } from './sized.ts';
+import { readSized, writeSized } from './sized.ts';
 
 /** TPMT_SIGNATURE (Part 2 section 11.3.4). */
 export type TpmtSignature =
@@ -40,4 +40,12 @@ export function readSignature(reader: Reader): TpmtSignature {
         `A signature of scheme 0x${scheme.toString(16)} is not known here.`,
       );
   }
+}
+
+/** Writes a TPMT_SIGNATURE. */
+export function marshalSignature(signature: TpmtSignature): Uint8Array {
+  const writer = new Writer().u16(ALG[signature.scheme]).u16(hashId(signature.hash));
+  if (signature.scheme !== 'ecdsa') return writeSized(writer, signature.signature).finish();
+  writeSized(writer, signature.r);
+  return writeSized(writer, signature.s).finish();
 }
