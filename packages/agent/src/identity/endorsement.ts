@@ -1,5 +1,5 @@
-import { X509Certificate } from 'node:crypto';
 import { KallioError } from '@kallio/codec';
+import { certifiedKey } from '@kallio/pki';
 import {
   createPrimary,
   EK_NV,
@@ -41,8 +41,7 @@ export async function readEndorsement(tpm: Tpm): Promise<Endorsement> {
     const certificate = trimDer(await nvRead(tpm, nv));
     const ek = await loadEk(tpm, kind);
     await flushContext(tpm, ek.handle);
-    const certified = new X509Certificate(certificate).publicKey;
-    if (!publicKeyOf(parsePublic(ek.public)).equals(certified)) {
+    if (!publicKeyOf(parsePublic(ek.public)).equals(certifiedKey(certificate))) {
       throw new KallioError<IdentityCode>(
         'IDENTITY_EK_MISMATCH',
         `The ${kind} EK certificate in this TPM is not for the key that its template makes.`,
