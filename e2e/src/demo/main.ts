@@ -42,6 +42,7 @@ async function demo(options: { readonly keep: boolean; readonly json: boolean })
       return true;
     };
     complete = await Promise.race([work(), stopped.then(() => false)]);
+    if (!complete) say('\nStopped by a signal; taking everything down.');
   } catch (error) {
     say(`\nThe demo stopped: ${error instanceof Error ? error.message : String(error)}`);
     for (const [name, lines] of site.logs()) say(`\n--- ${name}\n${lines}`);

@@ -15,7 +15,7 @@ export function table(record: DemoRecord, width = 110): string {
   const verdict = record.ok
     ? `Everything went as it should, in ${record.seconds} s.`
     : `NOT everything went as it should (${record.seconds} s).`;
-  return `${steps}\n\n${attacks}\n\n${verdict}\n`;
+  return `${[steps, ...(record.attacks.length === 0 ? [] : [attacks]), verdict].join('\n\n')}\n`;
 }
 
 /** Columns as wide as their content; the widest text column is wrapped to what is left of `width`. */

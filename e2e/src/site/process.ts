@@ -80,6 +80,8 @@ export class Service {
     const child = spawn(command, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
+      // Ctrl-C at the terminal is for whoever started this: it ends its services in their order.
+      detached: true,
     });
     child.stdout.pipe(log);
     child.stderr.pipe(log);

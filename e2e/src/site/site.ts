@@ -1,4 +1,4 @@
-import { copyFile, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -294,18 +294,35 @@ export class Site {
     ].join('\n');
   }
 
-  /** Ends every process and removes every file, whatever state they are in. */
+  /** Ends every process and removes every file, whatever state they are in; says at the end what could not be. */
   async destroy(): Promise<void> {
-    for (const device of this.devices) {
-      await device.podman('rm', '--all', '--force', '--time', '0').catch(() => undefined);
-    }
-    for (const machine of this.machines) await machine.powerOff();
-    await this.#server?.stop();
-    await this.#registry?.stop();
-    for (const { storage } of this.devices) {
+    const steps: (() => Promise<unknown> | undefined)[] = [
+      ...this.devices.map((device) => () => device.podman('rm', '--all', '--force', '--time', '0')),
+      ...this.machines.map((machine) => () => machine.powerOff()),
+      () => this.#server?.stop(),
+      () => this.#registry?.stop(),
       // The engine mounts its overlay folder over itself.
-      await must('umount', [join(storage.root, 'overlay')]).catch(() => undefined);
+      ...this.devices.map(
+        ({ storage }) =>
+          () =>
+            unmountIfThere(join(storage.root, 'overlay')),
+      ),
+      () => rm(this.dir, { recursive: true, force: true }),
+    ];
+    const failed: unknown[] = [];
+    for (const step of steps) {
+      try {
+        await step();
+      } catch (error) {
+        failed.push(error);
+      }
     }
-    await rm(this.dir, { recursive: true, force: true });
+    if (failed.length > 0)
+      throw new AggregateError(failed, `Left behind in ${this.dir}: ${failed.map(String).join('; ')}`);
   }
+}
+
+async function unmountIfThere(folder: string): Promise<void> {
+  const mounts = await readFile('/proc/self/mountinfo', 'utf8');
+  if (mounts.includes(` ${folder} `)) await must('umount', [folder]);
 }

@@ -101,7 +101,10 @@ export class SoftwareTpm {
   async powerOff(): Promise<void> {
     if (this.#service?.running === true) {
       const tpm = Tpm.open(this.address);
-      await shutdown(tpm, 'clear').finally(() => tpm.close());
+      // One that can't be told so any more loses its power all the same.
+      await shutdown(tpm, 'clear')
+        .catch(() => undefined)
+        .finally(() => tpm.close());
     }
     await this.#service?.stop();
     this.#service = undefined;

@@ -22,6 +22,14 @@ export const AgentConfig = Exact({
   tpm: Type.String({ minLength: 1 }),
   /** Keys (encrypted to the TPM), instance log, orders. Of no use on another machine. */
   stateDir: Path,
+  /** EK certificates from files, where the TPM's NV does not hold them: PEM or DER. */
+  endorsement: Type.Optional(
+    Exact({
+      certificate: Type.Optional(Path),
+      /** A folder with the certificates between the EK's and the maker's root. */
+      intermediates: Type.Optional(Path),
+    }),
+  ),
   /** File with the join token; removed from nowhere, used once. */
   joinTokenFile: Type.Optional(Path),
   /** The agent's UNIX socket. Default: `agent.sock` in the state folder. */
@@ -71,11 +79,21 @@ export function readConfig(path: string): AgentConfig {
   }
   const base = dirname(resolve(path));
   const at = (file: string) => resolve(base, file);
-  const { device, joinTokenFile, socket } = config;
+  const { device, endorsement, joinTokenFile, socket } = config;
   return {
     ...config,
     serverCa: at(config.serverCa),
     stateDir: at(config.stateDir),
+    ...(endorsement === undefined
+      ? {}
+      : {
+          endorsement: {
+            ...(endorsement.certificate === undefined ? {} : { certificate: at(endorsement.certificate) }),
+            ...(endorsement.intermediates === undefined
+              ? {}
+              : { intermediates: at(endorsement.intermediates) }),
+          },
+        }),
     ...(joinTokenFile === undefined ? {} : { joinTokenFile: at(joinTokenFile) }),
     socket: socket === undefined ? join(at(config.stateDir), 'agent.sock') : at(socket),
     ...(device === undefined

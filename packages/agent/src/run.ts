@@ -9,7 +9,8 @@ import { Connection } from './connection.ts';
 import { Device } from './device.ts';
 import { enrol, requireAdmitted } from './enrol.ts';
 import { type Enrolment, readEnrolment, writeEnrolment } from './enrolment-state.ts';
-import { openIdentity, type TpmIdentity } from './identity/identity.ts';
+import { identityOf } from './identity/configured.ts';
+import type { TpmIdentity } from './identity/identity.ts';
 import { InstanceLog } from './instances/log.ts';
 import { listen } from './socket.ts';
 import { lockState } from './state-lock.ts';
@@ -32,7 +33,7 @@ export interface RunningAgent {
  */
 export async function runAgent(config: AgentConfig, logger: Logger): Promise<RunningAgent> {
   const lock = lockState(config.stateDir);
-  const identity = await openIdentity({ tpm: config.tpm, stateDir: config.stateDir });
+  const identity = await identityOf(config);
   const stop = new AbortController();
   const instanceLog = await InstanceLog.open(config.stateDir, identity);
   const device = await Device.open(config, instanceLog);

@@ -43,14 +43,17 @@ export { type SessionOptions, startPolicySession, startSession } from './command
 export { sign, verifySignatureInTpm } from './commands/signing.ts';
 export { shutdown, startup } from './commands/startup.ts';
 export { getTestResult, selfTest, type TestResult } from './commands/testing.ts';
-export { EK_NV, HANDLE } from './handles.ts';
+export { HANDLE } from './handles.ts';
 export type { Reference } from './reference.ts';
 export { decodeResponseCode, type ResponseCode } from './response-code.ts';
 export type { Session } from './sessions/session.ts';
 export type { NvPublic } from './structures/nv-public.ts';
 export {
   akTemplate,
+  EK_CHAIN,
+  EK_PROFILES,
   type EkKind,
+  type EkProfile,
   ekTemplate,
   sealedTemplate,
   signingKeyTemplate,

@@ -14,7 +14,7 @@ import {
   Tpm,
 } from '@kallio/tpm';
 import { ecdsaDer, parseAttest, parsePublic, publicKeyOf } from '@kallio/tpm/structures';
-import { loadEk, readEndorsement } from './endorsement.ts';
+import { type GivenEndorsement, loadEk, readEndorsement } from './endorsement.ts';
 import { openKeys } from './keys.ts';
 
 /** TPMS_ATTEST and TPMT_SIGNATURE. */
@@ -60,10 +60,11 @@ const QUOTE_ATTEMPTS = 20;
 export async function openIdentity(options: {
   readonly tpm: string;
   readonly stateDir: string;
+  readonly endorsement?: GivenEndorsement;
 }): Promise<TpmIdentity> {
   const tpm = Tpm.open(options.tpm);
   try {
-    const endorsement = await readEndorsement(tpm);
+    const endorsement = await readEndorsement(tpm, options.endorsement);
     const { ak, signingKey } = await openKeys(tpm, options.stateDir);
     const spki = publicKeyOf(parsePublic(signingKey.public)).export({ format: 'der', type: 'spki' });
     return {
@@ -75,9 +76,9 @@ export async function openIdentity(options: {
       signingKey: { public: signingKey.public, spki: new Uint8Array(spki) },
 
       async activateCredential(credentialBlob, encryptedSecret) {
-        const ek = await loadEk(tpm, endorsement.kind);
+        const ek = await loadEk(tpm, endorsement.profile);
         try {
-          if (endorsement.kind === 'ecc-p384') {
+          if (endorsement.profile.use === 'password') {
             // High-range templates let the EK be used with its (empty) authorization.
             const key = { handle: ek.handle, authorization: NO_PASSWORD };
             const activate = { handle: ak.handle, authorization: NO_PASSWORD };

@@ -14,9 +14,9 @@ export function enrolCommand(context: Context): Command {
 }
 
 async function run(context: Context, flags: { config: string; wait?: boolean }): Promise<void> {
-  const { enrol, openIdentity, readConfig } = await import('@kallio/agent');
+  const { enrol, identityOf, readConfig } = await import('@kallio/agent');
   const config = readConfig(flags.config);
-  const identity = await openIdentity({ tpm: config.tpm, stateDir: config.stateDir });
+  const identity = await identityOf(config);
   try {
     const status = await enrol(config, identity, {
       wait: flags.wait === true,

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { KallioError } from '@kallio/codec';
-import { EK_NV, getRandom, nvReadPublic, openTransport, readClock, readPcrs, Tpm } from '@kallio/tpm';
+import { EK_PROFILES, getRandom, nvReadPublic, openTransport, readClock, readPcrs, Tpm } from '@kallio/tpm';
 import type { Finding } from './finding.ts';
 
 /** Long enough for a chip in its self-test (10 s), short enough for a person who waits. */
@@ -30,16 +30,15 @@ export async function examineTpm(
       detail: `resetCount ${resetCount}, restartCount ${restartCount}, clock ${safe ? 'safe' : 'not safe'}`,
     });
     const certificates = [];
-    for (const [name, index] of Object.entries(EK_NV)) {
-      if (name.startsWith('chain')) continue;
-      if ((await nvReadPublic(tpm, index)) !== undefined) certificates.push(name);
+    for (const { kind, certificate } of EK_PROFILES) {
+      if ((await nvReadPublic(tpm, certificate)) !== undefined) certificates.push(kind);
     }
     const hasCertificate = certificates.length > 0;
     findings.push({
       what: 'EK certificate',
       ok: hasCertificate,
       detail: hasCertificate ? certificates.join(', ') : 'none in NV',
-      hint: 'Without one nobody can tell this TPM from a made-up one. Ask the maker; some put it in with a firmware update.',
+      hint: 'Without one nobody can tell this TPM from a made-up one. Some makers publish it: give it to the agent as endorsement.certificate.',
     });
     const pcrs = await readPcrs(tpm, 'sha256', [0, 7, 14]);
     findings.push({

@@ -25,7 +25,7 @@ const SWEEP_MS = 1_000;
 /** What life-cycle operations work with. */
 export interface LifecycleParts {
   readonly store: Store;
-  readonly verifier: Verifier;
+  readonly verifier: Pick<Verifier, 'devices' | 'instancesOf'>;
   readonly logger: Logger;
   /** Is this device's stream open? */
   readonly connected: (attester: string) => boolean;
@@ -41,6 +41,7 @@ export class Lifecycle {
   readonly #parts: LifecycleParts;
   readonly #closing = new AbortController();
   readonly #running = new Map<string, Promise<void>>();
+  readonly #again = new Set<string>();
   readonly #sweep: NodeJS.Timeout;
 
   constructor(parts: LifecycleParts) {
@@ -139,16 +140,23 @@ export class Lifecycle {
     store.instances.refuse(instance, refusal);
   }
 
-  /** Carries an operation on in the background, unless that is under way. */
+  /** Carries an operation on in the background; where that is under way, once more when it is done. */
   #drive(id: string): void {
-    if (this.#running.has(id) || this.#closing.signal.aborted) return;
+    if (this.#closing.signal.aborted) return;
+    if (this.#running.has(id)) {
+      this.#again.add(id);
+      return;
+    }
     const { logger } = this.#parts;
     const work = this.#carryOn(id)
       .catch((error: unknown) => {
         if (!this.#closing.signal.aborted)
           logger.error({ err: error, operation: id }, 'an operation stopped');
       })
-      .finally(() => this.#running.delete(id));
+      .finally(() => {
+        this.#running.delete(id);
+        if (this.#again.delete(id)) this.#drive(id);
+      });
     this.#running.set(id, work);
   }
 
@@ -222,14 +230,13 @@ export class Lifecycle {
       this.#orderStop(operation.id, operation.instance, device);
       store.operations.enter(operation.id, 'PROCESSING', Date.now());
     });
+    return this.#carryOn(operation.id);
   }
 
-  /** Gives the order to stop, inside the caller's transaction. */
+  /** Gives the order to stop, inside the caller's transaction. Carrying the operation on tells the device. */
   #orderStop(operation: string, instance: string, attester: string): void {
     const order: DeviceOrder = { order: newId(), action: 'stop', instance };
     this.#parts.store.orders.give(operation, attester, order, Date.now());
-    // After the transaction has returned; unheard, it is told again when the device's stream opens.
-    setImmediate(() => this.#parts.tell(attester, order));
   }
 
   /** What becomes of an operation whose last order was answered. */
@@ -251,6 +258,7 @@ export class Lifecycle {
       this.#orderStop(operation.id, operation.instance, attester);
       this.#fail(operation, refusal);
     });
+    return this.#carryOn(operation.id);
   }
 
   /** Waits until the attestation server calls the instance VERIFIED; otherwise says why it does not. */
