@@ -40,11 +40,34 @@ const RC_YIELDED = 0x908;
 const RC_TESTING = 0x90a;
 const RC_RETRY = 0x922;
 const RETRY = new Set([RC_YIELDED, RC_TESTING, RC_RETRY]);
-const RC_LOCKOUT = 0x921;
 const RC_OBJECT_MEMORY = 0x902;
+const RC_SESSION_MEMORY = 0x903;
+const RC_SESSION_HANDLES = 0x905;
+const RC_OBJECT_HANDLES = 0x906;
+const RC_LOCKOUT = 0x921;
 
+const BUSY_HINT =
+  'It tests itself, or works for another program. Try again in a minute; if it stays so, restart.';
+const OBJECT_HINT =
+  'Flush objects that are not needed (tpm2_flushcontext -t), or use /dev/tpmrm0, which makes room by itself.';
+const SESSION_HINT =
+  'Flush sessions that are not needed (tpm2_flushcontext -l), or use /dev/tpmrm0, which makes room by itself.';
+const LOCKOUT_HINT =
+  'Wait until the TPM forgives (tpm2_getcap properties-variable: TPM2_PT_LOCKOUT_INTERVAL), or reset with the lockout authorization: tpm2_dictionarylockout --clear-lockout.';
 /** How long a busy TPM is asked again: a self-test may take 10 s. */
 const BUSY_MS = 20_000;
+
+/** Refusals that a program or an operator can do something about, and what. */
+const NAMED: ReadonlyMap<number, readonly [TpmCode, string]> = new Map([
+  [RC_YIELDED, ['TPM_BUSY', BUSY_HINT]],
+  [RC_TESTING, ['TPM_BUSY', BUSY_HINT]],
+  [RC_RETRY, ['TPM_BUSY', BUSY_HINT]],
+  [RC_OBJECT_MEMORY, ['TPM_OBJECT_MEMORY', OBJECT_HINT]],
+  [RC_OBJECT_HANDLES, ['TPM_OBJECT_MEMORY', OBJECT_HINT]],
+  [RC_SESSION_MEMORY, ['TPM_SESSION_MEMORY', SESSION_HINT]],
+  [RC_SESSION_HANDLES, ['TPM_SESSION_MEMORY', SESSION_HINT]],
+  [RC_LOCKOUT, ['TPM_LOCKOUT', LOCKOUT_HINT]],
+]);
 
 /** A refusal by the TPM itself, its response code at hand. */
 export class TpmResponseError extends KallioError<TpmCode> {
@@ -53,9 +76,9 @@ export class TpmResponseError extends KallioError<TpmCode> {
   constructor(command: string, responseCode: number) {
     const { name, about, text } = decodeResponseCode(responseCode);
     const where = about === undefined ? '' : ` (${about.kind} ${about.number})`;
-    super(codeOf(responseCode), `${command} was refused: ${name}${where}: ${text}.`, {
-      pointer: `0x${responseCode.toString(16)}`,
-    });
+    const [code, hint] = NAMED.get(responseCode) ?? (['TPM_RESPONSE', undefined] as const);
+    const pointer = `0x${responseCode.toString(16)}`;
+    super(code, `${command} was refused: ${name}${where}: ${text}.`, { pointer, hint });
     this.responseCode = responseCode;
   }
 }
@@ -63,12 +86,15 @@ export class TpmResponseError extends KallioError<TpmCode> {
 /** A TPM 2.0. Commands are queued: one at a time is on its way. */
 export class Tpm {
   readonly #transport: Transport;
+  readonly #busyMs: number;
   #last: Promise<unknown> = Promise.resolve();
   /** Set once a response was shown not to be the TPM's. */
   #betrayed: KallioError | undefined;
 
-  constructor(transport: Transport) {
+  /** `busyMs` bounds how long a busy TPM is asked again. */
+  constructor(transport: Transport, busyMs: number = BUSY_MS) {
     this.#transport = transport;
+    this.#busyMs = busyMs;
   }
 
   /** The TPM at an address (see {@link openTransport}). */
@@ -93,7 +119,7 @@ export class Tpm {
     if (this.#betrayed !== undefined) throw this.#betrayed;
     const exchange = exchangeOf(command);
     const bytes = marshal(command, exchange);
-    const deadline = Date.now() + BUSY_MS;
+    const deadline = Date.now() + this.#busyMs;
     for (let pause = 5; ; pause = Math.min(pause * 2, 500)) {
       const response = await this.#transport.send(bytes);
       const code = responseCode(command, response);
@@ -118,12 +144,6 @@ export class Tpm {
       throw error;
     }
   }
-}
-
-function codeOf(responseCode: number): TpmCode {
-  if (RETRY.has(responseCode)) return 'TPM_BUSY';
-  if (responseCode === RC_LOCKOUT) return 'TPM_LOCKOUT';
-  return responseCode === RC_OBJECT_MEMORY ? 'TPM_OBJECT_MEMORY' : 'TPM_RESPONSE';
 }
 
 /** The sessions of a command, where it has any. */

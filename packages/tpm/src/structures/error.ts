@@ -20,6 +20,7 @@ export type TpmCode =
   | 'TPM_BUSY'
   | 'TPM_LOCKOUT'
   | 'TPM_OBJECT_MEMORY'
+  | 'TPM_SESSION_MEMORY'
   | 'TPM_STALLED'
   | 'TPM_DISCONNECTED'
   | 'TPM_UNREACHABLE'

@@ -77,6 +77,11 @@ export class Swtpm {
     await gone;
   }
 
+  /** Stops answering, or goes on, without losing connections: a TPM that stalls. */
+  stall(yes: boolean): void {
+    this.#process?.kill(yes ? 'SIGSTOP' : 'SIGCONT');
+  }
+
   /**
    * Runs one of tpm2-tools on this TPM, in its folder; gives what it printed. Without a resource manager the tools leave
    * their objects loaded: all are flushed afterwards, ours too.
