@@ -24,10 +24,7 @@ const MAX_DOCUMENT = 1024 * 1024;
 export class Gate {
   readonly #log: InstanceLog;
   readonly #known: KnownInstances;
-  readonly #confinement: Omit<Confinement, 'ownFolders'> & {
-    readonly storage: string;
-    readonly runRoot: string;
-  };
+  readonly #confinement: Omit<Confinement, 'container'>;
   readonly #allowExec: boolean;
   readonly #expected = new Map<string, Expected>();
   readonly #refused = new Map<string, KallioError>();
@@ -41,11 +38,7 @@ export class Gate {
   }) {
     this.#log = parts.log;
     this.#known = parts.known;
-    this.#confinement = {
-      rootsBelow: parts.storage.root,
-      storage: parts.storage.root,
-      runRoot: parts.storage.runRoot,
-    };
+    this.#confinement = { storage: parts.storage.root, runRoot: parts.storage.runRoot };
     this.#allowExec = parts.allowExec;
   }
 
@@ -123,9 +116,7 @@ export class Gate {
   }
 
   async #admit(expected: Expected, container: string, json: Json, document: Uint8Array): Promise<void> {
-    const { storage, runRoot, rootsBelow } = this.#confinement;
-    const ownFolders = [storage, runRoot].map((folder) => `${folder}/overlay-containers/${container}`);
-    const { root } = checkRuntimeConfig(json, expected.claims, { rootsBelow, ownFolders });
+    const { root } = checkRuntimeConfig(json, expected.claims, { container, ...this.#confinement });
     const difference = await checkRoot(root, expected.files, this.#hashes);
     const [first] = [...difference.changed, ...difference.missing, ...difference.added];
     // Attack: a file of the unpacked layers, edited in the engine's storage after the image was verified.
