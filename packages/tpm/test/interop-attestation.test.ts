@@ -12,6 +12,8 @@ import {
   HANDLE,
   type Loaded,
   load,
+  loadExternal,
+  makeCredentialInTpm,
   NO_PASSWORD,
   policySecret,
   quote,
@@ -167,25 +169,32 @@ describe('credentials', () => {
         'ak.name',
       ];
       swtpm.tool('tpm2_createak', '-C', 'ek.ctx', ...key);
-      const made = makeCredential(parsePublic(publicOf('ek.pub')), swtpm.read('ak.name'), SECRET);
-      swtpm.write('credential', credentialBytes(made));
-      swtpm.tool('tpm2_startauthsession', '--policy-session', '-S', 'session');
-      swtpm.tool('tpm2_policysecret', '-S', 'session', '-c', 'e');
-      const args = [
-        '-c',
-        'ak.ctx',
-        '-C',
-        'ek.ctx',
-        '-i',
-        'credential',
-        '-o',
-        'opened',
-        '-P',
-        'session:session',
-      ];
-      swtpm.tool('tpm2_activatecredential', ...args);
-      swtpm.tool('tpm2_flushcontext', 'session');
-      expect(swtpm.read('opened')).toEqual(SECRET);
+      const ek = publicOf('ek.pub');
+      const name = swtpm.read('ak.name');
+      const loaded = await loadExternal(tpm, ek);
+      const inTpm = await makeCredentialInTpm(tpm, loaded, SECRET, name);
+      await flushContext(tpm, loaded);
+      await tpm.close();
+      for (const made of [makeCredential(parsePublic(ek), name, SECRET), inTpm]) {
+        swtpm.write('credential', credentialBytes(made));
+        swtpm.tool('tpm2_startauthsession', '--policy-session', '-S', 'session');
+        swtpm.tool('tpm2_policysecret', '-S', 'session', '-c', 'e');
+        const args = [
+          '-c',
+          'ak.ctx',
+          '-C',
+          'ek.ctx',
+          '-i',
+          'credential',
+          '-o',
+          'opened',
+          '-P',
+          'session:session',
+        ];
+        swtpm.tool('tpm2_activatecredential', ...args);
+        swtpm.tool('tpm2_flushcontext', 'session');
+        expect(swtpm.read('opened')).toEqual(SECRET);
+      }
     });
   }
 

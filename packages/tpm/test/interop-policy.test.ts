@@ -8,6 +8,7 @@ import {
   flushContext,
   HANDLE,
   load,
+  policyAuthorize,
   policyAuthValue,
   policyCommandCode,
   policyGetDigest,
@@ -105,8 +106,13 @@ describe('a policy’s digest is the same by tpm2-tools, by our commands and in 
   it('tpm2_policyauthorize', async () => {
     swtpm.write('approved', start.authValue().digest);
     swtpm.write('name', NAME);
-    const digest = await theirs('trial', ['tpm2_policyauthorize', '-i', 'approved', '-n', 'name']);
+    // A trial asks for no ticket: nothing is authorized by it.
+    const ticket = { tag: 0x8022, hierarchy: HANDLE.null, digest: new Uint8Array(0) };
+    const approved = { policy: start.authValue().digest, signer: NAME, ticket };
+    const digest = await ours((session) => policyAuthorize(tpm, session, approved));
     expect(start.authorize(NAME).digest).toEqual(digest);
+    const args = ['-i', 'approved', '-n', 'name'];
+    expect(await theirs('trial', ['tpm2_policyauthorize', ...args])).toEqual(digest);
   });
 });
 

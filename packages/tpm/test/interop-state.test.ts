@@ -10,6 +10,7 @@ import {
   evictControl,
   flushContext,
   getCapability,
+  getRandom,
   getTestResult,
   HANDLE,
   hierarchyChangeAuth,
@@ -27,7 +28,11 @@ import {
   readPcrs,
   readPublicArea,
   sealedTemplate,
+  selfTest,
+  shutdown,
   signingKeyTemplate,
+  startSession,
+  startup,
   storageTemplate,
   type Tpm,
   unseal,
@@ -180,7 +185,45 @@ describe('PCRs', () => {
   });
 });
 
+describe('handles', () => {
+  it('of objects and sessions that we flush are gone there too', async () => {
+    const listed = (what: string) => swtpm.tool('tpm2_getcap', what).trim();
+    const key = await createPrimary(tpm, HANDLE.owner, storageTemplate());
+    const session = await startSession(tpm);
+    await tools(() => {
+      expect(listed('handles-transient')).toBe(`- 0x${key.handle.toString(16)}`);
+      expect(listed('handles-loaded-session')).toBe(`- 0x${session.handle.toString(16).toUpperCase()}`);
+    });
+    const again = await createPrimary(tpm, HANDLE.owner, storageTemplate());
+    await flushContext(tpm, again);
+    await flushContext(tpm, session);
+    await tools(() => {
+      expect(listed('handles-transient')).toBe('');
+      expect(listed('handles-loaded-session')).toBe('');
+    });
+  });
+});
+
 describe('the TPM', () => {
+  it('is shut down and started by us, in order, and then serves tpm2-tools', async () => {
+    const before = await readClock(tpm);
+    await shutdown(tpm, 'clear');
+    await tpm.close();
+    await swtpm.powerOff();
+    await swtpm.powerOn(false);
+    expect(() => swtpm.tool('tpm2_getrandom', '8')).toThrow(/not initialized/);
+    await startup(tpm, 'clear');
+    await selfTest(tpm, true);
+    expect(await getRandom(tpm, 8)).toHaveLength(8);
+    await tools(() => {
+      expect(swtpm.tool('tpm2_getrandom', '--hex', '8')).toHaveLength(16);
+      expect(swtpm.tool('tpm2_selftest', '-f')).toBe('');
+      const clock = swtpm.tool('tpm2_readclock');
+      expect(clock).toContain(`reset_count: ${before.resetCount + 1}`);
+      expect(clock).toContain('safe: yes');
+    });
+  });
+
   it('tells both the same of itself', async () => {
     const properties = (await getCapability(tpm, 'properties', 0x100, 64)).values;
     const commands = (await getCapability(tpm, 'commands')).values;

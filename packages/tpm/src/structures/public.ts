@@ -71,8 +71,7 @@ export function parsePublic(bytes: Uint8Array): TpmtPublic {
   return parsed;
 }
 
-/** Reads a TPMT_PUBLIC. */
-export function readPublic(reader: Reader): TpmtPublic {
+function readPublic(reader: Reader): TpmtPublic {
   const type = reader.u16('The type of a key');
   const nameAlg = hashName(reader.u16('The name algorithm of a key'));
   const word = reader.u32('The attributes of a key');

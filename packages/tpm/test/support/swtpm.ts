@@ -57,8 +57,10 @@ export class Swtpm {
     return Tpm.open(this.address);
   }
 
-  async powerOn(): Promise<void> {
-    const state = ['--tpmstate', `dir=${this.dir}`, '--flags', 'not-need-init,startup-clear'];
+  /** Powers on; without `started`, as a machine does whose firmware has yet to send TPM2_Startup. */
+  async powerOn(started = true): Promise<void> {
+    const flags = started ? 'not-need-init,startup-clear' : 'not-need-init';
+    const state = ['--tpmstate', `dir=${this.dir}`, '--flags', flags];
     this.#process = spawn('swtpm', ['socket', '--tpm2', ...state, ...this.#args], { stdio: 'ignore' });
     for (let i = 0; i < 250; i++) {
       if (await answers(this.address)) return;
