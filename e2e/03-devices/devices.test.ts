@@ -55,6 +55,20 @@ describe('the runtime shim', () => {
   });
 });
 
+describe('an agent and a server', () => {
+  it('that were killed come back, and lose nothing', async () => {
+    await device.stopAgent('SIGKILL');
+    await site.restartServer('SIGKILL');
+    await device.startAgent();
+    await until('the instance to be verified', 30, async () => {
+      await site.try('attesters', 'attest', device.name);
+      return (await instanceState(site, running))?.state === 'VERIFIED' ? true : undefined;
+    });
+    const { exit } = await site.try('verify', running.image, '--policy', site.imagePolicy);
+    expect(exit).toBe(0);
+  });
+});
+
 describe('an instance', () => {
   it('is still attested after its device’s agent and the server were started anew', async () => {
     await site.restartServer();

@@ -51,8 +51,9 @@ export class Machine {
     this.#agent = await Service.start(this.name, join(this.dir, 'agent.log'), command, args, ready, env);
   }
 
-  async stopAgent(): Promise<void> {
-    await this.#agent?.stop();
+  /** Ends the agent; with SIGKILL, in the middle of whatever it does. */
+  async stopAgent(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    await this.#agent?.stop(signal);
     this.#agent = undefined;
   }
 
@@ -208,8 +209,8 @@ export class Site {
   }
 
   /** Stops the server and starts it again on the same data. */
-  async restartServer(): Promise<void> {
-    await this.#server?.stop();
+  async restartServer(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    await this.#server?.stop(signal);
     await this.#startServerProcess();
   }
 

@@ -23,6 +23,10 @@ import { Orders } from './instances/orders.ts';
 import { Podman } from './instances/podman.ts';
 import { installShim } from './shim/install.ts';
 
+/** Between two attempts to reach the orchestrator: further and further apart, and soon again once it was reached. */
+const FIRST_PAUSE_MS = 250;
+const LAST_PAUSE_MS = 10_000;
+
 /** What runs on a device, and who decides about it. */
 export class Device {
   readonly gate: Gate;
@@ -96,11 +100,14 @@ export class Device {
       address: config.device?.address ?? '127.0.0.1',
       verified: (image) => bringFileManifest(connection, image),
     });
-    for (let pause = 250; !signal.aborted; pause = Math.min(pause * 2, 15_000)) {
+    let pause = FIRST_PAUSE_MS;
+    const opened = () => {
+      pause = FIRST_PAUSE_MS;
+    };
+    for (; !signal.aborted; pause = Math.min(pause * 2, LAST_PAUSE_MS)) {
       try {
         const client = await connection.client();
-        for await (const event of events(client, DEVICE_STREAM, signal)) {
-          pause = 250;
+        for await (const event of events(client, DEVICE_STREAM, signal, opened)) {
           if (event.event !== 'order') continue;
           const order = decodeShape(DeviceOrder, event.data, 'REPLY_INVALID', 'An order');
           logger.info({ order: order.order, action: order.action, instance: order.instance }, 'order');

@@ -9,11 +9,12 @@ export interface StreamEvent {
   readonly data: unknown;
 }
 
-/** Events of a stream, in order, until it ends. Comments (keep-alives) are dropped. */
+/** Events of a stream, in order, until it ends. Comments (keep-alives) are dropped. `opened` is called when it stands. */
 export async function* events(
   client: Client,
   path: string,
   signal: AbortSignal,
+  opened?: () => void,
 ): AsyncGenerator<StreamEvent> {
   const queue: StreamEvent[] = [];
   const parser = createParser({
@@ -26,7 +27,9 @@ export async function* events(
     },
   });
   const decoder = new TextDecoder('utf-8', { fatal: true });
-  for await (const chunk of await client.stream(path, signal)) {
+  const stream = await client.stream(path, signal);
+  opened?.();
+  for await (const chunk of stream) {
     parser.feed(decoder.decode(chunk, { stream: true }));
     yield* queue.splice(0);
   }

@@ -3,18 +3,29 @@ import {
   activateCredential,
   certify,
   flushContext,
+  getCapability,
   HANDLE,
   NO_PASSWORD,
   pcrExtend,
   policySecret,
   quote,
   readPcrs,
+  type Session,
   sign,
   startPolicySession,
+  startSession,
   Tpm,
 } from '@kallio/tpm';
-import { ecdsaDer, parseAttest, parsePublic, publicKeyOf } from '@kallio/tpm/structures';
-import { type GivenEndorsement, loadEk, readEndorsement } from './endorsement.ts';
+import {
+  type EccPublic,
+  ecdsaDer,
+  nameOf,
+  parseAttest,
+  parsePublic,
+  publicKeyOf,
+  type RsaPublic,
+} from '@kallio/tpm/structures';
+import { type Endorsement, type GivenEndorsement, loadEk, readEndorsement } from './endorsement.ts';
 import { openKeys } from './keys.ts';
 
 /** TPMS_ATTEST and TPMT_SIGNATURE. */
@@ -64,8 +75,16 @@ export async function openIdentity(options: {
 }): Promise<TpmIdentity> {
   const tpm = Tpm.open(options.tpm);
   try {
+    await flushLeftovers(tpm);
     const endorsement = await readEndorsement(tpm, options.endorsement);
     const { ak, signingKey } = await openKeys(tpm, options.stateDir);
+    // The public area that stands in the certificate: one that was just read could be an interposer's.
+    const ekPublic = parsePublic(endorsement.public);
+    if (ekPublic.type === 'keyedhash') throw new Error('an EK is an asymmetric key');
+    const ekReference = { public: ekPublic, name: nameOf(ekPublic) };
+    const session = await guardingSession(tpm, endorsement, ekPublic);
+    // Attack: someone on the bus drops an extend of the instance log's PCR, or puts another quote in the answer's place.
+    const guarded = { authorizations: [{ kind: 'session', session } as const] };
     const spki = publicKeyOf(parsePublic(signingKey.public)).export({ format: 'der', type: 'spki' });
     return {
       ekCertificate: endorsement.certificate,
@@ -76,26 +95,39 @@ export async function openIdentity(options: {
       signingKey: { public: signingKey.public, spki: new Uint8Array(spki) },
 
       async activateCredential(credentialBlob, encryptedSecret) {
-        const ek = await loadEk(tpm, endorsement.profile);
+        const ek = { ...(await loadEk(tpm, endorsement.profile)), ...ekReference };
         try {
+          // Attack: someone on the bus reads the secret that the answer carries, and proves what this TPM would.
+          const session = await startSession(tpm, {
+            salt: { handle: ek.handle, public: ekReference.public },
+          });
+          const sessions = [{ kind: 'session', session, encrypt: 'response', end: true } as const];
+          const activate = { ...ak, authorization: NO_PASSWORD };
           if (endorsement.profile.use === 'password') {
-            // High-range templates let the EK be used with its (empty) authorization.
-            const key = { handle: ek.handle, authorization: NO_PASSWORD };
-            const activate = { handle: ak.handle, authorization: NO_PASSWORD };
-            return await activateCredential(tpm, { activate, key, credentialBlob, encryptedSecret });
-          }
-          // Low-range templates: PolicySecret of the endorsement hierarchy (EK Credential Profile 2.5, annex B.3.3).
-          const session = await startPolicySession(tpm);
-          try {
-            await policySecret(tpm, session, HANDLE.endorsement);
+            const key = { handle: ek.handle, name: ek.name, authorization: NO_PASSWORD };
             return await activateCredential(tpm, {
-              activate: { handle: ak.handle, authorization: NO_PASSWORD },
-              key: { handle: ek.handle, authorization: { kind: 'policy', session } },
+              activate,
+              key,
               credentialBlob,
               encryptedSecret,
+              sessions,
+            });
+          }
+          // Low-range templates: PolicySecret of the endorsement hierarchy (EK Credential Profile 2.5, annex B.3.3).
+          const policy = await startPolicySession(tpm);
+          try {
+            await policySecret(tpm, policy, HANDLE.endorsement);
+            const authorization = { kind: 'policy', session: policy } as const;
+            const key = { handle: ek.handle, name: ek.name, authorization };
+            return await activateCredential(tpm, {
+              activate,
+              key,
+              credentialBlob,
+              encryptedSecret,
+              sessions,
             });
           } finally {
-            await flushContext(tpm, session);
+            await flushContext(tpm, policy);
           }
         } finally {
           await flushContext(tpm, ek.handle);
@@ -105,7 +137,7 @@ export async function openIdentity(options: {
       async quote(pcrs, qualifyingData) {
         const select = [{ bank: 'sha256' as const, pcrs }];
         for (let attempt = 1; ; attempt++) {
-          const attested = await quote(tpm, ak.handle, qualifyingData, select);
+          const attested = await quote(tpm, ak, qualifyingData, select, guarded);
           const values = await readPcrs(tpm, 'sha256', pcrs);
           const parsed = parseAttest(attested.attest);
           const digest = sha256(concat(...[...values].sort(([a], [b]) => a - b).map(([, value]) => value)));
@@ -115,7 +147,7 @@ export async function openIdentity(options: {
         }
       },
 
-      pcrExtend: (pcr, digest) => pcrExtend(tpm, pcr, [['sha256', digest]]),
+      pcrExtend: (pcr, digest) => pcrExtend(tpm, pcr, [['sha256', digest]], guarded),
 
       async pcrRead(pcr) {
         const value = (await readPcrs(tpm, 'sha256', [pcr])).get(pcr);
@@ -123,15 +155,16 @@ export async function openIdentity(options: {
       },
 
       async clock() {
-        const { attest } = await quote(tpm, ak.handle, new Uint8Array(0), []);
+        const { attest } = await quote(tpm, ak, new Uint8Array(0), [], guarded);
         return parseAttest(attest).clockInfo;
       },
 
-      certifySigningKey: (qualifyingData) => certify(tpm, signingKey.handle, ak.handle, qualifyingData),
+      certifySigningKey: (qualifyingData) => certify(tpm, signingKey, ak, qualifyingData, guarded),
 
-      sign: async (digest) => ecdsaDer(await sign(tpm, signingKey.handle, digest)),
+      sign: async (digest) => ecdsaDer(await sign(tpm, signingKey, digest, guarded)),
 
       async close() {
+        await flushContext(tpm, session.handle).catch(() => undefined);
         await flushContext(tpm, ak.handle).catch(() => undefined);
         await flushContext(tpm, signingKey.handle).catch(() => undefined);
         await tpm.close();
@@ -140,5 +173,33 @@ export async function openIdentity(options: {
   } catch (error) {
     await tpm.close();
     throw error;
+  }
+}
+
+/** First handles of what stays loaded until it is flushed or the TPM is reset: objects, sessions. */
+const LOADED = [0x8000_0000, 0x0200_0000] as const;
+
+/**
+ * Flushes what an agent that was killed left behind: a TPM has three slots for objects. Behind a resource manager
+ * (/dev/tpmrm0) nothing of others is to be seen; the other transports have one user at a time.
+ */
+async function flushLeftovers(tpm: Tpm): Promise<void> {
+  for (const first of LOADED) {
+    const { values } = await getCapability(tpm, 'handles', first);
+    for (const handle of values) await flushContext(tpm, handle);
+  }
+}
+
+/** A session salted with the EK: its HMACs cover commands and answers, for as long as the identity is open. */
+async function guardingSession(
+  tpm: Tpm,
+  { profile }: Endorsement,
+  ek: RsaPublic | EccPublic,
+): Promise<Session> {
+  const { handle } = await loadEk(tpm, profile);
+  try {
+    return await startSession(tpm, { salt: { handle, public: ek } });
+  } finally {
+    await flushContext(tpm, handle);
   }
 }

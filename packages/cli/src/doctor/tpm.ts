@@ -6,9 +6,10 @@ import type { Finding } from './finding.ts';
 /** Long enough for a chip in its self-test (10 s), short enough for a person who waits. */
 const TIMEOUT_MS = 15_000;
 
-/** Asks the TPM what it can do. Nothing in it is changed. */
+/** Asks the TPM what it can do. Nothing in it is changed. One that does not answer is given up after `timeoutMs`. */
 export async function examineTpm(
   address: string | undefined,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<{ usable: boolean; findings: Finding[] }> {
   const target = address ?? (existsSync('/dev/tpmrm0') ? 'device:/dev/tpmrm0' : undefined);
   if (target === undefined) {
@@ -18,7 +19,7 @@ export async function examineTpm(
   const findings: Finding[] = [];
   let tpm: Tpm | undefined;
   try {
-    tpm = new Tpm(openTransport(target, TIMEOUT_MS));
+    tpm = new Tpm(openTransport(target, timeoutMs));
     const started = performance.now();
     await getRandom(tpm, 16);
     const ms = Math.round(performance.now() - started);

@@ -15,8 +15,8 @@ import type { Verifier } from './verifier.ts';
 
 /** How long a grant, and the order that carries it, is good for. */
 const GRANT_MS = 600_000;
-/** How long a device that is verified but between two streams is waited for. */
-const CONNECT_MS = 10_000;
+/** How long a device that is verified but between two streams is waited for: longer than it pauses between attempts. */
+const CONNECT_MS = 20_000;
 /** How long an instance that has started may take to be seen VERIFIED. */
 const VERIFY_MS = 20_000;
 const POLL_MS = 250;
