@@ -51,7 +51,10 @@ export interface LoggedContainer {
   /** SHA-256 of its config.json. */
   readonly config?: string;
   readonly phase: ContainerPhase;
-  /** True once an event named another image than the one it was created from, or came before its creation. */
+  /**
+   * True once an event named another image or instance than the one it was created as, or came before its creation.
+   * Only its deletion ends that.
+   */
   readonly inconsistent: boolean;
 }
 
@@ -78,12 +81,17 @@ function after(known: LoggedContainer | undefined, event: InstanceEvent): Logged
   if (verb === 'create' || verb === 'restore') {
     const config = event.config === undefined ? {} : { config: event.config };
     const phase = verb === 'create' ? 'created' : 'running';
-    return { container, instance, image, ...config, phase, inconsistent: false };
+    // Stops a second creation from giving a container that still runs another image's name, or a clean record.
+    const inconsistent = known !== undefined && contradicts(known, event);
+    return { container, instance, image, ...config, phase, inconsistent };
   }
   // An exec into a container that was never created, or one that claims another image, is a log that contradicts itself.
   const base = known ?? { container, instance, image, phase: 'running' as const, inconsistent: true };
-  const inconsistent = base.inconsistent || base.image !== image || base.instance !== instance;
-  return { ...base, inconsistent, phase: phaseAfter(base.phase, verb) };
+  return { ...base, inconsistent: contradicts(base, event), phase: phaseAfter(base.phase, verb) };
+}
+
+function contradicts(known: LoggedContainer, { image, instance }: InstanceEvent): boolean {
+  return known.inconsistent || known.image !== image || known.instance !== instance;
 }
 
 function phaseAfter(

@@ -13,6 +13,9 @@ export const Purpose = Type.Union([
 ]);
 export type Purpose = Static<typeof Purpose>;
 
+/** A place in a log. Past 2^53 numbers have no successor, and two entries could claim one place. */
+const Place = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+
 /** A TPM2_Quote or TPM2_Certify answer: TPMS_ATTEST and TPMT_SIGNATURE, as the TPM marshals them. */
 export const Attestation = Exact({ attest: Base64(4096), signature: Base64(1024) });
 export type Attestation = Static<typeof Attestation>;
@@ -23,6 +26,7 @@ export const PcrBank = Exact({
   values: Type.Record(
     Type.String({ pattern: '^(?:[0-9]|1[0-9]|2[0-3])$' }),
     Type.String({ pattern: '^(?:[0-9a-f]{64}|[0-9a-f]{96})$' }),
+    { additionalProperties: false },
   ),
 });
 export type PcrBank = Static<typeof PcrBank>;
@@ -61,7 +65,7 @@ export type InstanceEvent = Static<typeof InstanceEvent>;
  * tenant can be shown its own entries and nothing of its neighbours'.
  */
 export const InstanceEntry = Exact({
-  seq: Type.Integer({ minimum: 0 }),
+  seq: Place,
   salt: Hex(32),
   event: InstanceEvent,
 });
@@ -77,7 +81,8 @@ export const Inventory = Exact({
       container: Type.String({ minLength: 1, maxLength: 256 }),
       processes: Type.Array(
         Exact({
-          pid: Type.Integer({ minimum: 1 }),
+          /** A pid_t. */
+          pid: Type.Integer({ minimum: 1, maximum: 0x7fff_ffff }),
           /** Path of the executable inside the container. */
           executable: Type.String({ maxLength: 4096 }),
           /** SHA-256 of the executable that is mapped, read through the kernel. */
@@ -107,10 +112,10 @@ export const EvidenceMessage = Exact({
   /** TCG firmware event log, whole; absent on a machine whose firmware measures nothing. */
   eventLog: Type.Optional(Base64(1024 * 1024)),
   /** IMA measurement list (kernel's binary form) from entry `from` on; absent where the kernel has no IMA. */
-  ima: Type.Optional(Exact({ from: Type.Integer({ minimum: 0 }), entries: Base64(16 * 1024 * 1024) })),
+  ima: Type.Optional(Exact({ from: Place, entries: Base64(16 * 1024 * 1024) })),
   /** Instance log from entry `from` on. */
   instanceLog: Exact({
-    from: Type.Integer({ minimum: 0 }),
+    from: Place,
     entries: Type.Array(InstanceEntry, { maxItems: 10_000 }),
   }),
   inventory: Inventory,

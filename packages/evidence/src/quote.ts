@@ -128,8 +128,10 @@ function offeredValues(
     });
   }
   const given = new Map(Object.entries(offered[0]?.values ?? {}));
+  const quoted = new Set(pcrs.map(String));
   for (const pcr of given.keys()) {
-    if (!pcrs.includes(Number(pcr))) {
+    // Names are compared as they are written: `07` is a number of a quoted PCR, and nobody has signed its value.
+    if (!quoted.has(pcr)) {
       throw evidenceError('PCR_NOT_QUOTED', `A value of PCR ${pcr} is offered, which is not quoted.`, {
         pointer: `pcr:${pcr}`,
       });

@@ -1,14 +1,16 @@
 import { hash } from 'node:crypto';
-import { concat, equalBytes, fromHex, toHex, utf8, Writer } from '@kallio/codec';
+import { concat, equalBytes, fromHex, KallioError, toHex, utf8, Writer } from '@kallio/codec';
 import { evidenceError } from '../error.ts';
 import { IMA_PCR } from '../pcr.ts';
 import type { ImaReadOptions } from './binary.ts';
 import type { ImaEntry } from './entry.ts';
 import { templateFields } from './template.ts';
 
-/** `10 <sha1> <template> `: what every entry begins with, and what a line break inside a name does not. */
+/** `10 <sha1> <template> `: what every entry begins with. A line of a file's name may look so too. */
 const HEAD = /^(\d{1,2}) ([0-9a-f]{40}) ([a-z0-9|-]{1,255}) /;
 const ZERO = '0'.repeat(40);
+/** A path of 4,096 bytes and a signature. A longer entry is not searched for lines that only look like entries. */
+const MAX_AMBIGUOUS = 6 * 1024;
 
 /**
  * Reads an ASCII measurement list (`ascii_runtime_measurements`). Names may hold spaces and line breaks, which the
@@ -27,14 +29,30 @@ export function* readImaText(
   for (const line of linesOf(text)) {
     if (pending === undefined) {
       pending = line;
-    } else if (HEAD.test(line)) {
-      yield parseEntry(pending, index++);
-      pending = line;
-    } else {
+      continue;
+    }
+    const entry = HEAD.test(line) ? wholeEntry(pending, index) : undefined;
+    if (entry === undefined) {
       pending += `\n${line}`;
+    } else {
+      yield entry;
+      index++;
+      pending = line;
     }
   }
   if (pending !== undefined) yield parseEntry(pending, index);
+}
+
+/** The entry, or `undefined` where its digest says that it goes on in the next line. */
+function wholeEntry(text: string, index: number): ImaEntry | undefined {
+  try {
+    return parseEntry(text, index);
+  } catch (error) {
+    if (!(error instanceof KallioError) || text.length > MAX_AMBIGUOUS) throw error;
+    // Stops a file whose name holds a line break and the head of an entry from making the whole log unreadable.
+    if (error.code === 'IMA_DIGEST' || error.code === 'IMA_TEMPLATE') return undefined;
+    throw error;
+  }
 }
 
 function* linesOf(text: string): Generator<string, void, undefined> {

@@ -53,7 +53,7 @@ function readEntry(reader: Reader, index: number, names: TemplateNames): ImaEntr
     const template = names.nameOf(reader.bytes(size, 'A template name'), index);
     const data =
       template === 'ima'
-        ? readOldData(reader)
+        ? readOldData(reader, index)
         : reader.bytes(reader.u32le('The size of an entry'), 'An entry');
     return { index, pcr, template, violation: isZero(digest), data };
   } catch (cause) {
@@ -66,11 +66,14 @@ function readEntry(reader: Reader, index: number, names: TemplateNames): ImaEntr
 }
 
 /** The data of the template `ima`, as the kernel hashes it: the name padded with zeros to 256 bytes. */
-function readOldData(reader: Reader): Uint8Array {
+function readOldData(reader: Reader, index: number): Uint8Array {
   const digest = reader.bytes(SHA1_BYTES, 'A digest');
   const size = reader.u32le('The size of a name');
-  if (size > OLD_NAME_BYTES - 1)
-    throw evidenceError('IMA_MALFORMED', `A name in the template ima can’t have ${size} bytes.`);
+  if (size > OLD_NAME_BYTES - 1) {
+    throw evidenceError('IMA_MALFORMED', `A name in the template ima can’t have ${size} bytes.`, {
+      pointer: `ima:${index}`,
+    });
+  }
   const name = reader.bytes(size, 'A name');
   return concat(digest, name, new Uint8Array(OLD_NAME_BYTES - size));
 }
