@@ -256,7 +256,7 @@ export class LogWriter {
     const bundles = appendEntries({ ...old, entries: bodies, time });
     const head = { origin: this.#origin, size, root };
     try {
-      await Promise.all([...bundles.writes, ...writes].map((file) => this.#append(file)));
+      await allEnded([...bundles.writes, ...writes].map((file) => this.#append(file)));
       await this.#disk.create(this.#path('head.tmp'), utf8(checkpointText(head)));
       await this.#disk.sync(this.#path('head.tmp'));
     } catch (cause) {
@@ -295,7 +295,7 @@ export class LogWriter {
 
   /** Copies of the signed heads for whoever serves or checks the directory. Made anew on every opening. */
   async #publish(signed: Readonly<Record<Rendering, string>>): Promise<void> {
-    await Promise.all([
+    await allEnded([
       replaceFile(this.#disk, this.#path('checkpoint'), utf8(signed.c2sp)),
       replaceFile(this.#disk, this.#path('checkpoint.sigstore'), utf8(signed.sigstore)),
     ]);
@@ -352,6 +352,15 @@ export class LogWriter {
   #path(name: string): string {
     return join(this.#directory, name);
   }
+}
+
+/**
+ * Throws the first failure, but only when nothing is under way any more: a write that outlives its round, or the lock,
+ * would fall into whatever the next writer has made of the file.
+ */
+async function allEnded(work: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(work)).find(({ status }) => status === 'rejected');
+  if (failed?.status === 'rejected') throw failed.reason;
 }
 
 function keyOf(hash: Uint8Array): string {
