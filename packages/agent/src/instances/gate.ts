@@ -2,9 +2,11 @@ import { type Digest, digestOf, type Json, KallioError, parseJson } from '@kalli
 import type { InstanceVerb } from '@kallio/evidence';
 import { checkRoot, type FileManifest, type HashCache, type ImageConfigClaims } from '@kallio/oci';
 import { agentError } from '../error.ts';
+import { checkAccount } from './accounts.ts';
 import { type Confinement, checkRuntimeConfig } from './config-check.ts';
 import type { KnownInstances } from './known.ts';
 import type { InstanceLog } from './log.ts';
+import { checkPlaces } from './places-check.ts';
 
 /** An instance that the agent is about to start: what the runtime must then ask for. */
 export interface Expected {
@@ -116,7 +118,9 @@ export class Gate {
   }
 
   async #admit(expected: Expected, container: string, json: Json, document: Uint8Array): Promise<void> {
-    const { root } = checkRuntimeConfig(json, expected.claims, { container, ...this.#confinement });
+    const approved = checkRuntimeConfig(json, expected.claims, { container, ...this.#confinement });
+    const { root } = approved;
+    await checkPlaces(approved);
     const difference = await checkRoot(root, expected.files, this.#hashes);
     const [first] = [...difference.changed, ...difference.missing, ...difference.added];
     // Attack: a file of the unpacked layers, edited in the engine's storage after the image was verified.
@@ -126,6 +130,7 @@ export class Gate {
         hint: 'Somebody edited the engine’s storage. Remove the image from it and find out who.',
       });
     }
+    await checkAccount(approved, expected.claims.user);
     const { instance, image, fileManifest } = expected;
     this.#expected.delete(instance);
     await this.#log.append({ verb: 'create', instance, container, image, config: digestOf(document) });

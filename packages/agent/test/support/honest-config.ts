@@ -10,7 +10,6 @@ export type Editable<T> = { -readonly [K in keyof T]: Editable<T[K]> };
 const CAPTURED = readFileSync(new URL('../fixtures/podman-4.3-config.json', import.meta.url), 'utf8');
 
 export const CONTAINER = 'd160b72535a9b6fb44011489434b60ba6d3bbe1511d55908aff0a9eb989af310';
-export const INSTANCE = '4c8a66f2-51e0-4b8a-9d2e-0c7be15a8f11';
 
 /** What podman 4.3 wrote for the sample application, started as the agent starts it. A fresh copy each time. */
 export function honestConfig(): Editable<RuntimeConfig> {
