@@ -83,7 +83,7 @@ describe('an instance', () => {
   it('goes where the operator says, and is not placed on a device that is no device', async () => {
     const other = site.devices.find(({ name }) => name !== device.name) ?? site.devices[1];
     const { operation, instance } = await start(site, '--device', other.name);
-    expect(operation.operationState).toBe('COMPLETED');
+    expect(operation).toMatchObject({ operationState: 'COMPLETED' });
     expect(instance.kallio?.device).toBe(other.name);
     const refused = await start(site, '--device', site.builder.name);
     expect(refused.operation).toMatchObject({

@@ -82,7 +82,7 @@ export class Client {
     contentType?: string,
   ): Promise<Uint8Array> {
     const response = await this.#send(method, path, body, contentType);
-    const bytes = await readAll(response.body);
+    const bytes = await readAll(this.#unbroken(response.body));
     if (response.statusCode >= 200 && response.statusCode < 300) return bytes;
     throw refusalOf(response.statusCode, bytes);
   }
@@ -90,8 +90,18 @@ export class Client {
   /** Opens a stream of server-sent events. Ends when the server or `signal` ends it. */
   async stream(path: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const response = await this.#send('GET', path, undefined, undefined, signal);
-    if (response.statusCode === 200) return response.body;
-    throw refusalOf(response.statusCode, await readAll(response.body));
+    if (response.statusCode !== 200)
+      throw refusalOf(response.statusCode, await readAll(this.#unbroken(response.body)));
+    return this.#unbroken(response.body);
+  }
+
+  /** A body whose connection breaks ends like a server that can't be reached, which is what it is. */
+  async *#unbroken(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    try {
+      yield* body;
+    } catch (cause) {
+      throw unreachable(this.#options.url, cause);
+    }
   }
 
   /** Closes the connections. */
