@@ -18,6 +18,3 @@ export const GLOBAL_VARIABLE = '8be4df61-93ca-11d2-aa0d-00e098032b8c';
 
 /** EFI_IMAGE_SECURITY_DATABASE_GUID: db, dbx, dbt, dbr (UEFI 2.10, section 32.4.1). */
 export const IMAGE_SECURITY_DATABASE = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f';
-
-/** What shim measures under: MokList, SbatLevel, Shim (rhboot/shim, include/guid.h, SHIM_LOCK_GUID). */
-export const SHIM_LOCK = '605dab50-e046-4300-abb6-3dd810dd8b23';
