@@ -168,7 +168,11 @@ class EntryJudge {
   #isAggregate(digest: string): boolean {
     const { quoted } = this.#facts;
     const pcrs = AGGREGATED_PCRS.flatMap((pcr) => quoted.get(pcr) ?? []);
-    return pcrs.length === AGGREGATED_PCRS.length && digest === toHex(sha256(...pcrs));
+    return this.#hasAggregated() && digest === toHex(sha256(...pcrs));
+  }
+
+  #hasAggregated(): boolean {
+    return AGGREGATED_PCRS.every((pcr) => this.#facts.quoted.has(pcr));
   }
 
   #known(name: string, digest: string): boolean {
@@ -184,7 +188,13 @@ class EntryJudge {
       ({ index, name, digest }) => index === 0 || !this.#known(name, digest),
     );
     const { policy } = this.#facts;
-    const refusals = policy.ima === undefined ? [noReference()] : refusalsOf(unmatched, policy.ima);
+    // Whose boot the list belongs to is no matter of policy, as long as the quote says what was aggregated.
+    const judged =
+      policy.ima !== undefined
+        ? unmatched
+        : unmatched.filter(({ index }) => index === 0 && this.#hasAggregated());
+    const refusals = judged.map((entry) => refusalOfEntry(entry, policy.ima));
+    if (policy.ima === undefined) refusals.push(noReference());
     if (this.#overflow && policy.ima !== undefined) {
       refusals.push(
         because(
@@ -221,34 +231,30 @@ function hasReference({ index }: ClassDigests, reference: string): boolean {
   return index.has(kind, Buffer.from(hex, 'hex'));
 }
 
-function refusalsOf(
-  unmatched: readonly UnmatchedEntry[],
-  references: ImaReferences,
-): Refusal<AppraisalCode>[] {
-  return unmatched.map((entry) => {
-    const { index, name, digest } = entry;
-    const pointer = `ima:${index}`;
-    if (index === 0) {
-      const message = 'The IMA log does not begin with the SHA-256 aggregate of the quoted PCRs 0 to 9.';
-      return because('IMA_BOOT_AGGREGATE', message, { pointer });
-    }
-    if (digest === VIOLATION) {
-      return because('IMA_VIOLATION', `The kernel could not vouch for what was read of ${name}.`, {
-        pointer,
-      });
-    }
-    const own = references.classes.of(name);
-    const other = [...references.digests].find(([, one]) => hasReference(one, digest))?.[0];
-    // Stops an approved file from being put in another's place, where the policy asks for more than approval.
-    return other !== undefined && own !== undefined && other !== own
-      ? because(
-          'IMA_FILE_MISPLACED',
-          `${name} was measured as ${digest}, which is known for files of the class ${other}, but not for ${own}.`,
-          { pointer },
-        )
-      : because('IMA_FILE_UNKNOWN', `${name} was measured, and has no reference value: ${digest}.`, {
-          pointer,
-        });
+function refusalOfEntry(
+  { index, name, digest }: UnmatchedEntry,
+  references: ImaReferences | undefined,
+): Refusal<AppraisalCode> {
+  const pointer = `ima:${index}`;
+  if (index === 0) {
+    const message = 'The IMA log does not begin with the SHA-256 aggregate of the quoted PCRs 0 to 9.';
+    return because('IMA_BOOT_AGGREGATE', message, { pointer });
+  }
+  if (digest === VIOLATION) {
+    return because('IMA_VIOLATION', `The kernel could not vouch for what was read of ${name}.`, { pointer });
+  }
+  const own = references?.classes.of(name);
+  const other = [...(references?.digests ?? [])].find(([, one]) => hasReference(one, digest))?.[0];
+  // Stops an approved file from being put in another's place, where the policy asks for more than approval.
+  if (own !== undefined && other !== undefined && other !== own) {
+    return because(
+      'IMA_FILE_MISPLACED',
+      `${name} was measured as ${digest}, which is known for files of the class ${other}, but not for ${own}.`,
+      { pointer },
+    );
+  }
+  return because('IMA_FILE_UNKNOWN', `${name} was measured, and has no reference value: ${digest}.`, {
+    pointer,
   });
 }
 
