@@ -34,7 +34,7 @@ export function compileBoot(boot: Reference['boot'] = []): Map<number, BootRefer
 }
 
 /** The SHA-256 that a value stands for, hexadecimal. */
-export function digestOfValue(value: BootValue): string {
+function digestOfValue(value: BootValue): string {
   return 'digest' in value ? value.digest : toHex(sha256(encoded(value.text, value.encoding)));
 }
 

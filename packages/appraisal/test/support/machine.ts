@@ -208,5 +208,5 @@ export const MACHINE_POLICY: AppraisalPolicy = parsePolicy({
       ],
     },
   },
-  tiers: ['A', 'B'],
+  tiers: ['A', 'B', 'C'],
 });
