@@ -1,4 +1,13 @@
-import { canonicalBytes, concat, type Digest, digestOf, fromBase64, sha256, utf8 } from '@kallio/codec';
+import {
+  canonicalBytes,
+  canonicalDigest,
+  concat,
+  type Digest,
+  digestOf,
+  fromBase64,
+  sha256,
+  utf8,
+} from '@kallio/codec';
 import type { EvidenceMessage, Purpose } from './message.ts';
 
 /**
@@ -41,8 +50,8 @@ export function partsOf(
     ...(message.ima === undefined
       ? {}
       : { ima: { from: message.ima.from, digest: digestOf(fromBase64(message.ima.entries)) } }),
-    instanceLog: digestOf(canonicalBytes(message.instanceLog)),
-    inventory: digestOf(canonicalBytes(message.inventory)),
+    instanceLog: canonicalDigest(message.instanceLog),
+    inventory: canonicalDigest(message.inventory),
   };
 }
 

@@ -8,6 +8,7 @@ import {
   parsePublic,
   parseSignature,
   type QuoteAttest,
+  type TpmtPublic,
   type TpmtSignature,
   verifySignature,
 } from '@kallio/tpm/structures';
@@ -53,7 +54,7 @@ export function authenticateQuote(
   const signature = signatureOf(decoded(quote.signature, '/quote/signature'));
   // Stops evidence of any TPM but the enrolled one, and any change to what it signed.
   try {
-    verifySignature(parsePublic(akPublic), bytes, signature);
+    verifySignature(publicAreaOf(akPublic), bytes, signature);
   } catch (cause) {
     throw evidenceError(
       'QUOTE_SIGNATURE',
@@ -148,6 +149,19 @@ function offeredValues(
     values.set(pcr, fromHex(value));
   }
   return values;
+}
+
+const parsed = new WeakMap<Uint8Array, { readonly bytes: Uint8Array; readonly area: TpmtPublic }>();
+
+/** The AK's public area, parsed once for as long as the caller keeps its bytes: its key is then imported once, too. */
+function publicAreaOf(akPublic: Uint8Array): TpmtPublic {
+  const known = parsed.get(akPublic);
+  // Arrays can be written to. Stops one key from answering for another that has taken its place.
+  if (known !== undefined && equalBytes(known.bytes, akPublic)) return known.area;
+  const bytes = akPublic.slice();
+  const area = parsePublic(bytes);
+  parsed.set(akPublic, { bytes, area });
+  return area;
 }
 
 function decoded(text: string, pointer: string): Uint8Array {

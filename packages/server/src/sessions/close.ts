@@ -1,8 +1,7 @@
 import type { SessionClaims } from '@kallio/appraisal';
 import {
-  canonicalBytes,
+  canonicalDigest,
   type Digest,
-  digestOf,
   KallioError,
   parseDigest,
   type Refusal,
@@ -60,7 +59,7 @@ const RETRYABLE = new Set<string>([
 function answerRepeated(session: StoredSession, closing: Closing): SessionRecord | undefined {
   if (session.state !== 'closed') return undefined;
   const { record } = session;
-  if (record.evidence.at(-1) === digestOf(canonicalBytes(closing.evidence))) return record;
+  if (record.evidence.at(-1) === canonicalDigest(closing.evidence)) return record;
   // Stops claims from being moved to another image: one session, one subject.
   throw new KallioError(
     'SESSION_SUBJECT_SET' satisfies ServerCode,
