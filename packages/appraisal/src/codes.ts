@@ -67,6 +67,7 @@ const CONSEQUENCES = {
   PCR_NO_REFERENCE: unknownConfiguration,
   PCR_UNEXPLAINED: unknownConfiguration,
   PCR_MISMATCH: wrongConfiguration,
+  POLICY_NONE: unknownConfiguration,
   TIER_NOT_ALLOWED: { state: 'UNKNOWN', claim: 'configuration', value: 36 },
 
   IMA_MALFORMED: wrongExecutables,

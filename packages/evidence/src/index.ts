@@ -29,6 +29,7 @@ export { extend, IMA_PCR, INSTANCE_PCR, QUOTED_PCRS, zeroPcr } from './pcr.ts';
 export {
   type AuthenticQuote,
   authenticateQuote,
+  type OfferedPcrs,
   type QuoteExpectation,
   quotedPcrs,
   type VerifiedQuote,

@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { KallioError, toBase64Url } from '@kallio/codec';
+import { KallioError, sha256, toBase64Url } from '@kallio/codec';
 import type { TpmCode } from '../structures/error.ts';
 import type { EccPublic, RsaPublic, TpmtPublic } from '../structures/public.ts';
 
@@ -28,6 +28,15 @@ function importKey(key: TpmtPublic): KeyObject {
     case 'keyedhash':
       throw new KallioError<TpmCode>('TPM_KEY_TYPE', 'A keyed-hash object has no public key.');
   }
+}
+
+/**
+ * What a key is known by: SHA-256 of its SubjectPublicKeyInfo, DER. Of a certified key it can be had from the certificate.
+ * Attack: a public area has many ways to name one key (exponent 0 or 65537, zeros before a number, another policy); by
+ * the area's own digest, one TPM would be many.
+ */
+export function fingerprintOf(key: TpmtPublic): Uint8Array {
+  return sha256(new Uint8Array(publicKeyOf(key).export({ format: 'der', type: 'spki' })));
 }
 
 function rsaKey(key: RsaPublic): KeyObject {
