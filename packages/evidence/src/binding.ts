@@ -1,7 +1,6 @@
 import {
-  canonicalBytes,
   canonicalDigest,
-  concat,
+  canonicalize,
   type Digest,
   digestOf,
   fromBase64,
@@ -55,9 +54,9 @@ export function partsOf(
   };
 }
 
-const LABEL = concat(utf8('kallio-evidence-v1'), new Uint8Array(1));
+const LABEL = 'kallio-evidence-v1\0';
 
 /** The 32 bytes that go into the quote as qualifyingData: SHA-256("kallio-evidence-v1" || 0x00 || JCS(binding)). */
 export function qualifyingData(binding: Binding): Uint8Array {
-  return sha256(LABEL, canonicalBytes(binding));
+  return sha256(utf8(LABEL + canonicalize(binding)));
 }
