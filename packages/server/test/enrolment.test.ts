@@ -220,10 +220,10 @@ describe('a claim is refused before any challenge', () => {
     refused({ ...requestOf(one, 'be-1'), ekPublic: toBase64(two.ekPublic) }, 'ENROL_EK_MISMATCH'));
 
   it('with an AK that is not restricted, so that it would sign a made-up quote', () =>
-    refused({ ...requestOf(one, 'be-1'), akPublic: toBase64(one.signingPublic) }, 'TPM_KEY_PROPERTY'));
+    refused({ ...requestOf(one, 'be-1'), akPublic: toBase64(one.signingPublic) }, 'TPM_KEY_RESTRICTION'));
 
   it('with an EK in the AK’s place', () =>
-    refused({ ...requestOf(one, 'be-1'), akPublic: toBase64(one.ekPublic) }, 'TPM_KEY_PROPERTY'));
+    refused({ ...requestOf(one, 'be-1'), akPublic: toBase64(one.ekPublic) }, 'TPM_KEY_USE'));
 
   it('with bytes after the key, or not canonical base64', async () => {
     const request = requestOf(one, 'be-1');

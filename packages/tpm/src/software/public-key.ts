@@ -40,11 +40,12 @@ export function fingerprintOf(key: TpmtPublic): Uint8Array {
 }
 
 function rsaKey(key: RsaPublic): KeyObject {
-  // Attack: a short modulus can be factored, and its owner's evidence forged.
-  if (key.keyBits < 2048 || key.modulus.length * 8 !== key.keyBits) {
+  // Attack: a short modulus can be factored, and its owner's evidence forged; also one that zeros make look long.
+  const [first = 0] = key.modulus;
+  if (key.keyBits < 2048 || key.modulus.length * 8 !== key.keyBits || first < 0x80) {
     throw new KallioError<TpmCode>(
       'TPM_KEY_SIZE',
-      `An RSA key of ${key.keyBits} bits is not accepted; 2048 is the least.`,
+      `An RSA key that says ${key.keyBits} bits is not accepted: 2048 is the least, and all must count.`,
     );
   }
   if (key.exponent !== 0 && key.exponent !== 65_537) {
