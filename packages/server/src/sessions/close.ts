@@ -1,12 +1,5 @@
 import type { SessionClaims } from '@kallio/appraisal';
-import {
-  canonicalDigest,
-  type Digest,
-  KallioError,
-  parseDigest,
-  type Refusal,
-  refusal,
-} from '@kallio/codec';
+import { canonicalDigest, type Digest, KallioError, parseDigest, type Refusal, refusal } from '@kallio/codec';
 import type { CallInput, SessionRecord, sessionClose } from '@kallio/protocol';
 import { type Judged, judge, recordResult, signResult } from '../attestation/appraise.ts';
 import type { Verifier } from '../attestation/verifier.ts';
