@@ -6,3 +6,4 @@ export { type EarInput, issueEar } from './ear/issue.ts';
 export { type EarClaims, type EarCode, type EarTrust, type SubjectClaims, verifyEar } from './ear/verify.ts';
 export type { ImageReference, InstanceAppraisal } from './instances.ts';
 export { AppraisalPolicy, bareTpmPolicy } from './policy.ts';
+export { appraiseQuote, type QuoteAppraisal, type QuoteInput } from './quote.ts';

@@ -54,7 +54,7 @@ export function limitsOf({
   readonly tier: Tier;
   readonly endorsement: 'public' | 'private';
   readonly compiled: CompiledPolicy;
-  readonly inventory: Inventory;
+  readonly inventory: Inventory | undefined;
 }): string[] {
   const limits = tier === 'C' ? [tierC(endorsement)] : [];
   if (tier === 'B') {
@@ -63,7 +63,9 @@ export function limitsOf({
     );
   }
   for (const [pcr, reason] of compiled.excluded) limits.push(`PCR ${pcr} is not judged: ${reason}`);
-  if (inventory.scope !== 'machine') {
+  if (inventory === undefined) {
+    limits.push('No instance log and no inventory are shown: containers were not looked at.');
+  } else if (inventory.scope !== 'machine') {
     limits.push(`Only containers under ${inventory.scope.slice(0, 256).toWellFormed()} were looked at.`);
   }
   return limits;
