@@ -1,4 +1,4 @@
-import { canonicalBytes, type Digest, digestOf, isDigest } from '@kallio/codec';
+import { canonicalDigest, type Digest, isDigest } from '@kallio/codec';
 import { DigestIndex, setsOfDigests } from '../reference-set/digests.ts';
 import type { ReferenceSet } from '../reference-set/set.ts';
 import { type BootReferences, compileBoot } from './boot-values.ts';
@@ -58,7 +58,7 @@ function compile(policy: AppraisalPolicy, sets: ReferenceSets): CompiledPolicy {
   checkPolicy(policy);
   const { pcrs = {}, boot, ima } = policy.reference;
   return {
-    digest: digestOf(canonicalBytes(policy)),
+    digest: canonicalDigest(policy),
     pcrs: policy.pcrs.toSorted((a, b) => a - b),
     reference: new Map(Object.entries(pcrs).map(([pcr, values]) => [Number(pcr), new Set(values)])),
     boot: compileBoot(boot),
