@@ -1,4 +1,4 @@
-import { canonicalBytes, type Digest, digestOf, isDigest, KallioError, type Refusal } from '@kallio/codec';
+import { canonicalDigest, type Digest, isDigest, KallioError, type Refusal } from '@kallio/codec';
 import {
   type Attestation,
   authenticateQuote,
@@ -75,7 +75,7 @@ export interface Appraisal {
  */
 export function appraise(input: AppraisalInput): Appraisal {
   const { message, previous } = input;
-  const evidenceDigest = digestOf(canonicalBytes(message));
+  const evidenceDigest = canonicalDigest(message);
   const policy = compilePolicy(input.policy);
   const quote = authenticate(input, policy);
   if (!('pcrs' in quote)) return unauthentic(input, quote, evidenceDigest);
