@@ -17,3 +17,4 @@ export {
   type ReferenceSet,
   referenceSetOf,
 } from './reference-set/set.ts';
+export type { Endorsement } from './tier.ts';

@@ -3,6 +3,7 @@ import {
   type Appraisal,
   type AppraisalPolicy,
   appraise,
+  type Endorsement,
   issueEar,
   type SessionClaims,
 } from '@kallio/appraisal';
@@ -83,6 +84,7 @@ export function judge(
     message,
     expected: { ...asked, attester: claim.attester, nonce: message.nonce },
     akPublic: claim.akPublic,
+    endorsement: endorsementOf(claim, verifier.config),
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
     sets,
@@ -96,6 +98,12 @@ export function judge(
     appraisal,
     version: kept?.version ?? 0,
   };
+}
+
+/** How far this server believes who certified a claim’s TPM: only as far as its configuration says. */
+function endorsementOf({ ekRoot }: Claim, { enrolment }: Verifier['config']): Endorsement {
+  const endorser = enrolment.endorsers.find(({ root }) => root === ekRoot);
+  return endorser ?? { kind: 'private' };
 }
 
 /** Signs the result of judged evidence. With `session`, the result of a closed session. */
