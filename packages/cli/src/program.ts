@@ -5,6 +5,7 @@ import { attestersCommand } from './commands/attesters.ts';
 import { buildCommand } from './commands/build.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
+import { evidenceCommand } from './commands/evidence.ts';
 import { instancesCommand } from './commands/instances.ts';
 import { joinTokenCommand } from './commands/join-token.ts';
 import { logCommand } from './commands/log.ts';
@@ -44,6 +45,7 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     packagesCommand,
     appsCommand,
     instancesCommand,
+    evidenceCommand,
     policyCommand,
     joinTokenCommand,
     tokenCommand,
