@@ -60,6 +60,9 @@ const CONSEQUENCES = {
   EVENTLOG_ALGORITHM: wrongConfiguration,
   EVENTLOG_BANK: unknownConfiguration,
   EVENTLOG_LOCALITY: wrongConfiguration,
+  EVENTLOG_DATA: wrongConfiguration,
+  EVENTLOG_SIGNATURES: wrongConfiguration,
+  EVENTLOG_SECURE_BOOT: wrongConfiguration,
   EVENTLOG_MISMATCH: wrongConfiguration,
   EVENT_SEPARATOR: wrongConfiguration,
   EVENT_UNKNOWN: wrongConfiguration,
@@ -80,6 +83,8 @@ const CONSEQUENCES = {
   IMA_NO_REFERENCE: unknownExecutables,
   IMA_BOOT_AGGREGATE: wrongExecutables,
   IMA_FILE_UNKNOWN: wrongExecutables,
+  IMA_FILE_MISPLACED: wrongExecutables,
+  REFERENCE_SET_MISSING: unknownExecutables,
   IMA_VIOLATION: wrongExecutables,
 
   INSTANCE_LOG_MISMATCH: wrongExecutables,

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { concat, type Json, parseJson } from '@kallio/codec';
 import { cliError } from './output/output.ts';
 
@@ -41,13 +41,25 @@ export function readBounded(path: string, max: number): Uint8Array {
 }
 
 function unreadable(path: string, cause: unknown) {
-  const why = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
-  return cliError('CLI_FILE', `${path} can’t be read${why}.`);
+  return cliError('CLI_FILE', `${path} can’t be read${whyOf(cause)}.`);
+}
+
+function whyOf(cause: unknown): string {
+  return cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
 }
 
 /** A JSON file, parsed strictly. */
 export function readJson(path: string): Json {
   return parseJson(readFile(path));
+}
+
+/** Writes a file for a person, over one that is there; `CLI_FILE` where that can't be done. */
+export function writeFile(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (cause) {
+    throw cliError('CLI_FILE', `${path} can’t be written${whyOf(cause)}.`);
+  }
 }
 
 /** A secret from a file: its one line. Secrets are never taken from the argument list, where everybody sees them. */

@@ -253,7 +253,7 @@ describe('a weak key', () => {
     tpm.key('free', 'ecc:ecdsa-sha256:null', UNRESTRICTED);
     tpm.quote('free', 'free', NONCE, ALL);
     for (const ak of ['free.pub', 'free.tpmt']) {
-      expect(await verify(files('free', { ak }))).toMatchObject(unauthentic('TPM_KEY_PROPERTY', 'AK'));
+      expect(await verify(files('free', { ak }))).toMatchObject(unauthentic('TPM_KEY_RESTRICTION', 'AK'));
     }
     const pem = await verify(files('free', { ak: 'free.pem' }));
     expect(pem).toMatchObject(VERIFIED);
