@@ -15,7 +15,6 @@ export type CliCode =
   | 'CLI_AK_FORMAT'
   | 'CLI_PCRS_FORMAT'
   | 'CLI_NONCE'
-  | 'CLI_POLICY'
   | 'CLI_SERVER_MISSING'
   | 'CLI_TOKEN_MISSING'
   | 'CLI_BUILDER'
