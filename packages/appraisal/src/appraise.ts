@@ -17,6 +17,7 @@ import type { BootState, Continuity } from './continuity.ts';
 import { judgeIma } from './ima.ts';
 import { judgeInstanceLog } from './instance-log.ts';
 import { digestsOf, type ImageReference, type InstanceAppraisal, judgeInstances } from './instances.ts';
+import { inventoryShown } from './inventory.ts';
 import { judgePcrs } from './pcrs.ts';
 import { type AppraisalPolicy, type CompiledPolicy, compilePolicy } from './policy.ts';
 import { hasVerifiedRoot, judgeTier, limitsOf } from './tier.ts';
@@ -101,7 +102,7 @@ function judgeAuthentic(
   boot: BootState,
   previous: Continuity | undefined,
 ): Omit<Appraisal, 'evidenceDigest'> {
-  const { inventory } = message;
+  const inventory = inventoryShown(message.inventory, previous?.inventory);
   const bootLog = judgeBootLog(message.eventLog, previous?.eventLog, quote.pcrs, compiled);
   const bootValue = bootLog.values.get(INSTANCE_PCR);
   const log = judgeInstanceLog(message.instanceLog, quote.pcrs, previous?.instanceLog, bootValue);
@@ -121,7 +122,11 @@ function judgeAuthentic(
   if (log.explained && bootValue === undefined) judged.add(INSTANCE_PCR);
   if (!log.explained) judged.delete(INSTANCE_PCR);
   const pcrRefusals = judgePcrs(quote.pcrs, compiled, judged);
-  const instances = judgeInstances({ containers: log.containers, inventory, images });
+  // While log or inventory is not known, neither is any instance: none is called missing, or unlogged.
+  const instances =
+    log.incomplete || inventory.value === undefined
+      ? new Map<string, InstanceAppraisal>()
+      : judgeInstances({ containers: log.containers, inventory: inventory.value, images });
   const tier = judgeTier({
     endorsement,
     quoted: quote.pcrs,
@@ -134,19 +139,25 @@ function judgeAuthentic(
     ...bootLog.refusals,
     ...ima.refusals,
     ...log.refusals,
+    ...inventory.refusals,
     ...pcrRefusals,
     ...judgeUnlogged(instances),
     ...(policy.tiers.includes(tier) ? [] : [tierNotAllowed(tier, policy)]),
   ];
   return {
     authentic: true,
-    platform: { ...verdictOf(refusals), tier, limits: limitsOf({ tier, endorsement, compiled, inventory }) },
+    platform: {
+      ...verdictOf(refusals),
+      tier,
+      limits: limitsOf({ tier, endorsement, compiled, scope: inventory.value?.scope }),
+    },
     instances,
     next: {
       boot,
       instanceLog: log.state,
       ...(bootLog.kept === undefined ? {} : { eventLog: bootLog.kept }),
       ...(ima.kept === undefined ? {} : { ima: ima.kept }),
+      ...(inventory.kept === undefined ? {} : { inventory: inventory.kept }),
     },
     boot,
     appraisedAt: now,

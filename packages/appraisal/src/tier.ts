@@ -1,5 +1,4 @@
 import type { Refusal } from '@kallio/codec';
-import type { Inventory } from '@kallio/evidence';
 import type { BootLogVerdict } from './boot-log.ts';
 import type { AppraisalCode, Tier } from './codes.ts';
 import type { CompiledPolicy } from './policy.ts';
@@ -49,12 +48,13 @@ export function limitsOf({
   tier,
   endorsement,
   compiled,
-  inventory,
+  scope,
 }: {
   readonly tier: Tier;
   readonly endorsement: 'public' | 'private';
   readonly compiled: CompiledPolicy;
-  readonly inventory: Inventory;
+  /** Of the inventory, where it is known. */
+  readonly scope: string | undefined;
 }): string[] {
   const limits = tier === 'C' ? [tierC(endorsement)] : [];
   if (tier === 'B') {
@@ -63,8 +63,8 @@ export function limitsOf({
     );
   }
   for (const [pcr, reason] of compiled.excluded) limits.push(`PCR ${pcr} is not judged: ${reason}`);
-  if (inventory.scope !== 'machine') {
-    limits.push(`Only containers under ${inventory.scope.slice(0, 256).toWellFormed()} were looked at.`);
+  if (scope !== undefined && scope !== 'machine') {
+    limits.push(`Only containers under ${scope.slice(0, 256).toWellFormed()} were looked at.`);
   }
   return limits;
 }
