@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import { fromBase64, sha256, toBase64, toHex } from '@kallio/codec';
+import { fromBase64, toBase64, toHex } from '@kallio/codec';
 import {
   Client,
   type EnrolStatus,
@@ -10,6 +10,7 @@ import {
   enrolProve,
   enrolStatus,
 } from '@kallio/protocol';
+import { fingerprintOf, parsePublic } from '@kallio/tpm/structures';
 import type { AgentConfig } from './config.ts';
 import { agentError } from './error.ts';
 import type { TpmIdentity } from './identity/identity.ts';
@@ -52,7 +53,7 @@ export async function enrol(
       attester,
       kind,
       challenge: challenge.challenge,
-      ek: toHex(sha256(identity.ekPublic)),
+      ek: toHex(fingerprintOf(parsePublic(identity.ekPublic))),
       ak: toHex(identity.akName),
     });
     const proof = createHmac('sha256', secret).update(transcript).digest();

@@ -1,11 +1,14 @@
 import { canonicalBytes, type Digest, digestOf, isDigest, KallioError, type Refusal } from '@kallio/codec';
 import {
+  type Attestation,
   authenticateQuote,
   type Binding,
   type EvidenceMessage,
   IMA_PCR,
   INSTANCE_PCR,
+  type OfferedPcrs,
   partsOf,
+  type QuoteExpectation,
   qualifyingData,
   quotedPcrs,
   type VerifiedQuote,
@@ -78,7 +81,7 @@ export function appraise(input: AppraisalInput): Appraisal {
   const quote = authenticate(input, policy);
   if (!('pcrs' in quote)) return unauthentic(input, quote, evidenceDigest);
 
-  const boot: BootState = { ...quote.clockInfo, firmwareVersion: quote.firmwareVersion };
+  const boot = bootOf(quote);
   const verdict = judgeBoot(boot, previous);
   if (verdict.kind === 'refused') {
     return {
@@ -92,26 +95,34 @@ export function appraise(input: AppraisalInput): Appraisal {
       appraisedAt: input.now,
     };
   }
-  return { ...judgeAuthentic(input, policy, quote, boot, sameBoot(verdict, input)), evidenceDigest };
+  const judged = judgeShown({ ...input, shown: message }, policy, quote, sameBoot(verdict, input));
+  return { ...judged, authentic: true, boot, evidenceDigest, appraisedAt: input.now };
 }
 
-function judgeAuthentic(
-  { message, policy, endorsement = 'private', images = () => undefined, now }: AppraisalInput,
+/** What is judged once a quote is known to be authentic. */
+export interface ShownInput extends Pick<AppraisalInput, 'policy' | 'endorsement' | 'images'> {
+  /** What was shown beside the quote. Somebody with files in hand has no instance log and no inventory. */
+  readonly shown: Pick<EvidenceMessage, 'eventLog' | 'ima'> &
+    Partial<Pick<EvidenceMessage, 'instanceLog' | 'inventory'>>;
+}
+
+/** Judges what was shown with an authentic quote, from where `previous` left off in the same boot. */
+export function judgeShown(
+  { shown, policy, endorsement = 'private', images = () => undefined }: ShownInput,
   compiled: CompiledPolicy,
   quote: VerifiedQuote,
-  boot: BootState,
   previous: Continuity | undefined,
-): Omit<Appraisal, 'evidenceDigest'> {
-  const inventory = inventoryShown(message.inventory, previous?.inventory);
-  const bootLog = judgeBootLog(message.eventLog, previous?.eventLog, quote.pcrs, compiled);
+): Pick<Appraisal, 'platform' | 'instances'> & { readonly next: Continuity } {
+  const inventory = inventoryShown(shown.inventory, previous?.inventory);
+  const bootLog = judgeBootLog(shown.eventLog, previous?.eventLog, quote.pcrs, compiled);
   const bootValue = bootLog.values.get(INSTANCE_PCR);
-  const log = judgeInstanceLog(message.instanceLog, quote.pcrs, previous?.instanceLog, bootValue);
+  const log = judgeInstanceLog(shown.instanceLog, quote.pcrs, previous?.instanceLog, bootValue);
   const files = log.state.images.flatMap((image) => {
     const reference = isDigest(image) ? images(image) : undefined;
     return reference === undefined ? [] : [digestsOf(reference)];
   });
   const ima = judgeIma({
-    shown: message.ima,
+    shown: shown.ima,
     previous: previous?.ima,
     quoted: quote.pcrs,
     policy: compiled,
@@ -145,23 +156,25 @@ function judgeAuthentic(
     ...(policy.tiers.includes(tier) ? [] : [tierNotAllowed(tier, policy)]),
   ];
   return {
-    authentic: true,
     platform: {
       ...verdictOf(refusals),
       tier,
-      limits: limitsOf({ tier, endorsement, compiled, scope: inventory.value?.scope }),
+      limits: limitsOf({ tier, endorsement, compiled, inventory: inventory.value }),
     },
     instances,
     next: {
-      boot,
+      boot: bootOf(quote),
       instanceLog: log.state,
       ...(bootLog.kept === undefined ? {} : { eventLog: bootLog.kept }),
       ...(ima.kept === undefined ? {} : { ima: ima.kept }),
       ...(inventory.kept === undefined ? {} : { inventory: inventory.kept }),
     },
-    boot,
-    appraisedAt: now,
   };
+}
+
+/** The boot that a quote was made in. */
+export function bootOf({ clockInfo, firmwareVersion }: VerifiedQuote): BootState {
+  return { ...clockInfo, firmwareVersion };
 }
 
 /**
@@ -214,10 +227,20 @@ function authenticate(
       hint: 'Ask for a fresh nonce and show evidence again.',
     });
   }
-  try {
+  return verifiedQuote(message, () => {
     const binding: Binding = { ...expected, parts: partsOf(message) };
-    const quote = authenticateQuote(message.quote, { akPublic, qualifyingData: qualifyingData(binding) });
-    return quotedPcrs(quote, message.pcrs, { bank: policy.bank, pcrs });
+    return { akPublic, qualifyingData: qualifyingData(binding), bank: policy.bank, pcrs };
+  });
+}
+
+/** What a quote proves, if it is the answer to the question that `expected` gives; otherwise why not. */
+export function verifiedQuote(
+  { quote, pcrs }: { readonly quote: Attestation; readonly pcrs: readonly OfferedPcrs[] },
+  expected: () => QuoteExpectation,
+): VerifiedQuote | Refusal<AppraisalCode> {
+  try {
+    const expectation = expected();
+    return quotedPcrs(authenticateQuote(quote, expectation), pcrs, expectation);
   } catch (cause) {
     if (!(cause instanceof KallioError)) throw cause;
     return refusalOf(cause, 'EVIDENCE_MALFORMED');

@@ -61,6 +61,9 @@ const CONSEQUENCES = {
   EVENTLOG_ALGORITHM: wrongConfiguration,
   EVENTLOG_BANK: unknownConfiguration,
   EVENTLOG_LOCALITY: wrongConfiguration,
+  EVENTLOG_DATA: wrongConfiguration,
+  EVENTLOG_SIGNATURES: wrongConfiguration,
+  EVENTLOG_SECURE_BOOT: wrongConfiguration,
   EVENTLOG_MISMATCH: wrongConfiguration,
   EVENT_SEPARATOR: wrongConfiguration,
   EVENT_UNKNOWN: wrongConfiguration,
@@ -68,6 +71,7 @@ const CONSEQUENCES = {
   PCR_NO_REFERENCE: unknownConfiguration,
   PCR_UNEXPLAINED: unknownConfiguration,
   PCR_MISMATCH: wrongConfiguration,
+  POLICY_NONE: unknownConfiguration,
   TIER_NOT_ALLOWED: { state: 'UNKNOWN', claim: 'configuration', value: 36 },
 
   IMA_MALFORMED: wrongExecutables,

@@ -167,7 +167,11 @@ class EntryJudge {
   #isAggregate(digest: string): boolean {
     const { quoted } = this.#facts;
     const pcrs = AGGREGATED_PCRS.flatMap((pcr) => quoted.get(pcr) ?? []);
-    return pcrs.length === AGGREGATED_PCRS.length && digest === toHex(sha256(...pcrs));
+    return this.#hasAggregated() && digest === toHex(sha256(...pcrs));
+  }
+
+  #hasAggregated(): boolean {
+    return AGGREGATED_PCRS.every((pcr) => this.#facts.quoted.has(pcr));
   }
 
   #known(name: string, digest: string): boolean {
@@ -198,7 +202,13 @@ class EntryJudge {
       ({ index, name, digest }) => index === 0 || !this.#known(name, digest),
     );
     const { policy } = this.#facts;
-    const refusals = policy.ima === undefined ? [noReference()] : unmatched.map(refusalOfEntry);
+    // Whose boot the list belongs to is no matter of policy, as long as the quote says what was aggregated.
+    const judged =
+      policy.ima !== undefined
+        ? unmatched
+        : unmatched.filter(({ index }) => index === 0 && this.#hasAggregated());
+    const refusals = judged.map(refusalOfEntry);
+    if (policy.ima === undefined) refusals.push(noReference());
     if (this.#overflow && policy.ima !== undefined) {
       refusals.push(
         because(

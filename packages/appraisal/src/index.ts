@@ -7,3 +7,4 @@ export { type EarClaims, type EarCode, type EarTrust, type SubjectClaims, verify
 export { type Held, heldOf } from './held.ts';
 export type { ImageReference, InstanceAppraisal } from './instances.ts';
 export { AppraisalPolicy, bareTpmPolicy } from './policy.ts';
+export { appraiseQuote, type QuoteAppraisal, type QuoteInput } from './quote.ts';

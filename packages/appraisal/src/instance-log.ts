@@ -32,9 +32,12 @@ export interface InstanceLogVerdict {
   readonly incomplete: boolean;
 }
 
-/** Replays the instance log from where it was judged last to the quoted PCR 14. */
+/**
+ * Replays the instance log from where it was judged last to the quoted PCR 14. Where no log is among what is shown, an
+ * untouched PCR 14 shows that there is nothing to show; any other is left for whoever judges PCRs by their value.
+ */
 export function judgeInstanceLog(
-  log: EvidenceMessage['instanceLog'],
+  log: EvidenceMessage['instanceLog'] | undefined,
   quoted: ReadonlyMap<number, Uint8Array>,
   previous: InstanceLogState | undefined,
   bootValue: Uint8Array | undefined,
@@ -47,6 +50,11 @@ export function judgeInstanceLog(
     explained: false,
     incomplete: false,
   });
+  if (log === undefined) {
+    const value = quoted.get(INSTANCE_PCR);
+    const explained = value !== undefined && equalBytes(fromHex(held.pcr, 32), value);
+    return { state: held, containers: byId(held.containers), refusals: [], explained, incomplete: false };
+  }
   // Stops entries from being skipped, and a position of an earlier boot from being kept in this one.
   if (log.from !== held.entries) {
     return unmoved(

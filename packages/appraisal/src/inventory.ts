@@ -8,7 +8,7 @@ const MAX_KEPT_BYTES = 64 * 1024;
 
 /** What runs by this evidence. */
 export interface ShownInventory {
-  /** Absent when the evidence refers to one that is not kept here: then nothing is known of any instance. */
+  /** Absent when none is shown, or one is named that is not kept here: then nothing is known of any instance. */
   readonly value?: Inventory;
   readonly kept?: NonNullable<Continuity['inventory']>;
   readonly refusals: readonly Refusal<AppraisalCode>[];
@@ -16,9 +16,10 @@ export interface ShownInventory {
 
 /** The inventory that is shown, or the one of this boot that was shown before and is said to be the same. */
 export function inventoryShown(
-  shown: EvidenceMessage['inventory'],
+  shown: EvidenceMessage['inventory'] | undefined,
   previous: Continuity['inventory'],
 ): ShownInventory {
+  if (shown === undefined) return { refusals: [] };
   if ('unchanged' in shown) {
     if (previous?.digest === shown.unchanged) return { value: previous.value, kept: previous, refusals: [] };
     // Stops an inventory that nobody has seen, or one of an earlier boot, from standing for what runs now.

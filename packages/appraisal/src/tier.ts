@@ -1,4 +1,5 @@
 import type { Refusal } from '@kallio/codec';
+import type { Inventory } from '@kallio/evidence';
 import type { BootLogVerdict } from './boot-log.ts';
 import type { AppraisalCode, Tier } from './codes.ts';
 import type { CompiledPolicy } from './policy.ts';
@@ -48,13 +49,12 @@ export function limitsOf({
   tier,
   endorsement,
   compiled,
-  scope,
+  inventory,
 }: {
   readonly tier: Tier;
   readonly endorsement: 'public' | 'private';
   readonly compiled: CompiledPolicy;
-  /** Of the inventory, where it is known. */
-  readonly scope: string | undefined;
+  readonly inventory: Inventory | undefined;
 }): string[] {
   const limits = tier === 'C' ? [tierC(endorsement)] : [];
   if (tier === 'B') {
@@ -63,8 +63,10 @@ export function limitsOf({
     );
   }
   for (const [pcr, reason] of compiled.excluded) limits.push(`PCR ${pcr} is not judged: ${reason}`);
-  if (scope !== undefined && scope !== 'machine') {
-    limits.push(`Only containers under ${scope.slice(0, 256).toWellFormed()} were looked at.`);
+  if (inventory === undefined) {
+    limits.push('No instance log and no inventory are shown: containers were not looked at.');
+  } else if (inventory.scope !== 'machine') {
+    limits.push(`Only containers under ${inventory.scope.slice(0, 256).toWellFormed()} were looked at.`);
   }
   return limits;
 }

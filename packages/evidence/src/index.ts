@@ -1,8 +1,13 @@
 export { type Binding, type EvidenceParts, partsOf, qualifyingData } from './binding.ts';
 export type { EvidenceCode } from './error.ts';
-export { type EventLog, eventTypeName, type FirmwareEvent } from './eventlog/event.ts';
+export { type CommandLine, commandLines } from './eventlog/command-line.ts';
+export { decodeNote, type EventContent } from './eventlog/content.ts';
+export type { Signature, SignatureList } from './eventlog/data/signature-list.ts';
+export { type DecodedEvent, decodeEvent, type MeasuredPart, measuresText } from './eventlog/decode.ts';
+export { type EventLog, eventTypeName, type FirmwareEvent, type FirmwareNote } from './eventlog/event.ts';
 export { parseEventLog } from './eventlog/parse.ts';
 export { digestOfBank, eventDataIsMeasured, replayEventLog } from './eventlog/replay.ts';
+export { type SecureBootAuthority, type SecureBootState, secureBootState } from './eventlog/secure-boot.ts';
 export { readImaText } from './ima/ascii.ts';
 export { type ImaReadOptions, readImaLog } from './ima/binary.ts';
 export { decodeImaEntry, type ImaEntry, type ImaMeasurement } from './ima/entry.ts';
@@ -29,6 +34,7 @@ export { extend, IMA_PCR, INSTANCE_PCR, QUOTED_PCRS, zeroPcr } from './pcr.ts';
 export {
   type AuthenticQuote,
   authenticateQuote,
+  type OfferedPcrs,
   type QuoteExpectation,
   quotedPcrs,
   type VerifiedQuote,

@@ -12,7 +12,7 @@ import {
   verifySignature,
 } from '@kallio/tpm/structures';
 import { evidenceError } from './error.ts';
-import type { Attestation, PcrBank } from './message.ts';
+import type { Attestation } from './message.ts';
 
 /** What a quote proves once it has been verified. Nothing in here is taken from unsigned parts of a message. */
 export interface VerifiedQuote {
@@ -32,6 +32,12 @@ export interface QuoteExpectation {
   /** The one bank and the PCRs, ascending, that are to be judged. */
   readonly bank: HashName;
   readonly pcrs: readonly number[];
+}
+
+/** PCR values as somebody offers them, of any bank: hexadecimal, by PCR number. */
+export interface OfferedPcrs {
+  readonly bank: HashName;
+  readonly values: Readonly<Record<string, string>>;
 }
 
 /** A quote whose signature and binding hold. */
@@ -85,7 +91,7 @@ export function authenticateQuote(
  */
 export function quotedPcrs(
   { attest, hash: digestHash }: AuthenticQuote,
-  offered: readonly PcrBank[],
+  offered: readonly OfferedPcrs[],
   { bank, pcrs }: Pick<QuoteExpectation, 'bank' | 'pcrs'>,
 ): VerifiedQuote {
   const [selection, ...more] = attest.select;
@@ -116,7 +122,7 @@ export function quotedPcrs(
 
 /** The values offered, in the order of the selection. */
 function offeredValues(
-  offered: readonly PcrBank[],
+  offered: readonly OfferedPcrs[],
   bank: HashName,
   pcrs: readonly number[],
 ): Map<number, Uint8Array> {

@@ -3,7 +3,15 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { toHex } from '@kallio/codec';
 import { describe, expect, test } from 'vitest';
-import { parseEventLog, replayEventLog } from '../src/index.ts';
+import {
+  commandLines,
+  decodeEvent,
+  decodeNote,
+  eventTypeName,
+  parseEventLog,
+  replayEventLog,
+  secureBootState,
+} from '../src/index.ts';
 import { at } from './support/bytes.ts';
 import { captured } from './support/captured.ts';
 import { code } from './support/refusal.ts';
@@ -59,6 +67,60 @@ describe.skipIf(names.length === 0)(
       expect(toHex(replayEventLog(log, 'sha1').get(6) ?? new Uint8Array())).toBe(
         'b2a83b0ebf2f8374299a5b2bdfc31ea955ad7236',
       );
+    });
+
+    test.each([
+      ['arch-linux-workstation.bin', { all: 19, part: 1, none: 4 }, []],
+      ['cos-101-amd-sev.bin', { all: 22, part: 18, none: 8 }, ['EV_NONHOST_INFO']],
+      ['debian-10.bin', { all: 18, part: 4, none: 3 }, ['EV_NONHOST_INFO']],
+      ['rhel8-uefi.bin', { all: 21, part: 54, none: 7 }, ['EV_NONHOST_INFO']],
+      ['ubuntu-2104-no-secure-boot.bin', { all: 20, part: 72, none: 13 }, ['EV_NONHOST_INFO']],
+    ])('each event of %s is decoded, or is of a type that is named', (name, proofs, unknown) => {
+      const log = parseEventLog(load(name));
+      for (const bank of log.banks) {
+        const decoded = log.events.map((event) => ({ event, ...decodeEvent(event, bank) }));
+        const count = Object.groupBy(decoded, ({ proof }) => proof);
+        const named = decoded.filter(
+          (one) => (one.proof === 'all' ? one.measured : one.described).kind === 'unknown',
+        );
+        expect({ all: count.all?.length, part: count.part?.length, none: count.none?.length }).toEqual(
+          proofs,
+        );
+        expect(named.map(({ event }) => eventTypeName(event.unauthenticated.type))).toEqual(unknown);
+      }
+      expect(log.notes.map(decodeNote)).toHaveLength(log.format === 'sha1' ? 0 : 1);
+    });
+
+    test.each([
+      // This firmware measures the variable SecureBoot without its value.
+      ['arch-linux-workstation.bin', undefined, [3], 12, 77],
+      ['cos-101-amd-sev.bin', true, [], 1, 4],
+      ['debian-10.bin', true, [], 2, 186],
+      ['rhel8-uefi.bin', true, [], 2, 186],
+      ['ubuntu-2104-no-secure-boot.bin', false, [], 2, 186],
+    ])('%s shows secure boot as it was', (name, enabled, unexplained, keys, forbidden) => {
+      const log = parseEventLog(load(name));
+      for (const bank of log.banks) {
+        const state = secureBootState(log, bank);
+        const size = (database: string) =>
+          (state.databases.get(database) ?? []).reduce((sum, { signatures }) => sum + signatures.length, 0);
+        expect(state.enabled).toBe(enabled);
+        expect(state.unexplained).toEqual(unexplained);
+        expect([size('PK'), size('db'), size('dbx')]).toEqual([1, keys, forbidden]);
+      }
+    });
+
+    test.each([
+      ['arch-linux-workstation.bin', 'systemd', /^initrd=.*l1tf=off$/],
+      ['cos-101-amd-sev.bin', 'grub', /^\/syslinux\/vmlinuz.A init=/],
+      ['rhel8-uefi.bin', 'grub', /^\(hd0,gpt2\)\/boot\/vmlinuz-4.18.0.* root=UUID=/],
+      ['ubuntu-2104-no-secure-boot.bin', 'grub', /^\/boot\/vmlinuz-5.11.0-1006-gcp .* panic=-1$/],
+    ])('%s shows the kernel’s command line', (name, by, text) => {
+      const log = parseEventLog(load(name));
+      for (const bank of log.banks)
+        expect(commandLines(log, bank)).toEqual([
+          expect.objectContaining({ by, text: expect.stringMatching(text) }),
+        ]);
     });
 
     test.each(names)('%s is refused when its last event is cut short', (name) => {

@@ -86,7 +86,7 @@ export const AttesterSummary = Exact({
   admission: AdmissionState,
   state: State,
   tier: Type.Optional(Tier),
-  /** SHA-256 of the EK's TPMT_PUBLIC, in hexadecimal. */
+  /** SHA-256 of the EK's SubjectPublicKeyInfo, in hexadecimal. */
   ek: Type.String(),
   /** Name of the AK, in hexadecimal. */
   ak: Type.String(),

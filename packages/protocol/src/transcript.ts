@@ -6,7 +6,7 @@ export interface EnrolmentTranscript {
   readonly attester: string;
   readonly kind: AttesterKind;
   readonly challenge: string;
-  /** SHA-256 of the EK's TPMT_PUBLIC, hexadecimal. */
+  /** SHA-256 of the EK's SubjectPublicKeyInfo, hexadecimal. */
   readonly ek: string;
   /** Name of the AK, hexadecimal. */
   readonly ak: string;

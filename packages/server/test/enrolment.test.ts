@@ -1,3 +1,4 @@
+import { createHash, X509Certificate } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ import {
   joinTokenCreate,
   nonceCreate,
 } from '@kallio/protocol';
+import { marshalPublic, parsePublic, type TpmtPublic } from '@kallio/tpm/structures';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { answer, enrol, joinToken, requestOf } from './fixture-enrol.ts';
 import { configure, type TestServer, testServer } from './fixture-server.ts';
@@ -120,6 +122,30 @@ describe('one TPM is one attester', () => {
     );
     expect(states.sort()).toEqual(['admitted', 'held']);
   });
+
+  it.each<[string, (ek: TpmtPublic) => TpmtPublic]>([
+    ['another policy', (ek) => ({ ...ek, authPolicy: new Uint8Array(48).fill(1) })],
+    ['no policy', (ek) => ({ ...ek, authPolicy: new Uint8Array(0) })],
+    ['another attribute', (ek) => ({ ...ek, attributes: { ...ek.attributes, noDA: true } })],
+  ])('though its EK is written with %s', async (_, rewrite) => {
+    const request = requestOf(one, 'be-2', await joinToken(server));
+    const rewritten = { ...request, ekPublic: toBase64(marshalPublic(rewrite(parsePublic(one.ekPublic)))) };
+    // The honest twin: as it stands in the TPM.
+    const first = requestOf(one, 'be-1', await joinToken(server));
+    expect(await enrol(server.client(), one, first)).toMatchObject({ state: 'admitted' });
+    // The key is the same, so this TPM opens the credential: it must not pass for another one.
+    expect(await enrol(server.client(), one, rewritten)).toMatchObject({
+      state: 'held',
+      reason: { code: 'ENROL_TPM_TAKEN' },
+    });
+  });
+
+  it('known by the key in its EK certificate, as an operator reads it there', async () => {
+    await enrol(server.client(), one, requestOf(one, 'be-1'));
+    const { publicKey } = new X509Certificate(one.ekCertificate);
+    const spki = publicKey.export({ format: 'der', type: 'spki' });
+    expect((await listed())[0]?.ek).toBe(createHash('sha256').update(spki).digest('hex'));
+  });
 });
 
 describe('a challenge', () => {
@@ -194,10 +220,10 @@ describe('a claim is refused before any challenge', () => {
     refused({ ...requestOf(one, 'be-1'), ekPublic: toBase64(two.ekPublic) }, 'ENROL_EK_MISMATCH'));
 
   it('with an AK that is not restricted, so that it would sign a made-up quote', () =>
-    refused({ ...requestOf(one, 'be-1'), akPublic: toBase64(one.signingPublic) }, 'TPM_KEY_PROPERTY'));
+    refused({ ...requestOf(one, 'be-1'), akPublic: toBase64(one.signingPublic) }, 'TPM_KEY_RESTRICTION'));
 
   it('with an EK in the AK’s place', () =>
-    refused({ ...requestOf(one, 'be-1'), akPublic: toBase64(one.ekPublic) }, 'TPM_KEY_PROPERTY'));
+    refused({ ...requestOf(one, 'be-1'), akPublic: toBase64(one.ekPublic) }, 'TPM_KEY_USE'));
 
   it('with bytes after the key, or not canonical base64', async () => {
     const request = requestOf(one, 'be-1');

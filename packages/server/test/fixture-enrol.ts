@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { fromBase64, sha256, toBase64, toHex } from '@kallio/codec';
+import { fromBase64, toBase64, toHex } from '@kallio/codec';
 import {
   type Client,
   type EnrolChallenge,
@@ -10,7 +10,7 @@ import {
   enrolProve,
   joinTokenCreate,
 } from '@kallio/protocol';
-import { nameOf } from '@kallio/tpm/structures';
+import { fingerprintOf, nameOf, parsePublic } from '@kallio/tpm/structures';
 import type { TestServer } from './fixture-server.ts';
 import type { TestTpm } from './fixture-tpm.ts';
 
@@ -41,7 +41,7 @@ export async function answer(
     attester: request.attester,
     kind: request.kind,
     challenge: challenge.challenge,
-    ek: toHex(sha256(fromBase64(request.ekPublic))),
+    ek: toHex(fingerprintOf(parsePublic(fromBase64(request.ekPublic)))),
     ak: toHex(nameOf(fromBase64(request.akPublic))),
   });
   return toBase64(new Uint8Array(createHmac('sha256', secret).update(transcript).digest()));

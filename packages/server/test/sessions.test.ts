@@ -305,6 +305,6 @@ describe('a session is not closed', () => {
     session = await builder.openSession(client);
     const ak = Buffer.from(one.akPublic).toString('base64');
     const again = await honest();
-    await failsFor({ ...again, signingKey: { ...again.signingKey, public: ak } }, 'TPM_KEY_PROPERTY');
+    await failsFor({ ...again, signingKey: { ...again.signingKey, public: ak } }, 'TPM_KEY_RESTRICTION');
   });
 });

@@ -26,6 +26,7 @@ import {
   pcrEvent,
   pcrExtend,
   pcrRead,
+  quote,
   readClock,
   readPcrs,
   readPublicArea,
@@ -41,6 +42,7 @@ import {
   verifySignatureInTpm,
 } from '../src/index.ts';
 import {
+  checkAk,
   hashId,
   nameOf,
   parseAttest,
@@ -192,6 +194,27 @@ describe('objects', () => {
         /TPM_RC_TICKET/,
       );
       await flushContext(tpm, key);
+    });
+  });
+});
+
+describe('a quote that is made by hand', () => {
+  it('is signed by a key that is not restricted, and would pass; not by an AK. So only an AK may attest', async () => {
+    const real = await withKey(akTemplate(), (ak) =>
+      quote(tpm, ak, DIGEST, [{ bank: 'sha256', pcrs: [0, 7] }]),
+    );
+    // The PCR digest, at its end, is what the attacker wants it to be.
+    const forged = real.attest.slice();
+    forged.fill(0xaa, -32);
+    expect(parseAttest(forged)).toMatchObject({ type: 'quote', digest: new Uint8Array(32).fill(0xaa) });
+    await withKey(signingKeyTemplate(), async (key) => {
+      const area = parsePublic(key.public);
+      verifySignature(area, forged, await sign(tpm, key, sha256(forged)));
+      expect((await refusalOf(() => checkAk(area)))?.code).toBe('TPM_KEY_RESTRICTION');
+    });
+    await withKey(akTemplate(), async (ak) => {
+      checkAk(parsePublic(ak.public));
+      expect((await refusalOf(sign(tpm, ak, sha256(forged))))?.message).toMatch(/TPM_RC_TICKET/);
     });
   });
 });

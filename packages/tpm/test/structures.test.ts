@@ -1,4 +1,4 @@
-import { KallioError, Reader, Writer } from '@kallio/codec';
+import { concat, KallioError, Reader, Writer } from '@kallio/codec';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -7,11 +7,16 @@ import {
   encodeAttributes,
   type HashName,
   hashId,
+  marshalContext,
+  marshalNvPublic,
   marshalPublic,
+  marshalSignature,
   nameOf,
   type ObjectAttributes,
   type PcrSelection,
   parseAttest,
+  parseContext,
+  parseNvPublic,
   parsePublic,
   parseSignature,
   readPcrSelections,
@@ -73,6 +78,21 @@ const publicArea: fc.Arbitrary<TpmtPublic> = fc.oneof(
   fc.record({ type: fc.constant('keyedhash' as const), ...common, scheme: hashScheme, unique: bytes(64) }),
 );
 
+const common32 = { min: 0, max: 0xffff_ffff };
+const context = fc.record({
+  sequence: fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn }),
+  savedHandle: fc.integer(common32),
+  hierarchy: fc.integer(common32),
+  blob: bytes(1024),
+});
+const nvPublic = fc.record({
+  index: fc.integer(common32),
+  nameAlg: hash,
+  attributes: fc.integer(common32),
+  authPolicy: bytes(64),
+  dataSize: fc.integer({ min: 0, max: 0xffff }),
+});
+
 const pcrs = fc.uniqueArray(fc.integer({ min: 0, max: 23 })).map((list) => list.sort((a, b) => a - b));
 const selections: fc.Arbitrary<PcrSelection[]> = fc.array(fc.record({ bank: hash, pcrs }), { maxLength: 16 });
 
@@ -98,6 +118,21 @@ function quoteBytes(fields: AttestFields): Uint8Array {
   return writeSized(writer, fields.digest).finish();
 }
 
+const certificationFields = fc.record({
+  type: fc.constantFrom(0x8017 as const, 0x801a as const, 0x8014 as const),
+  first: bytes(66),
+  second: bytes(64),
+});
+
+/** TPMS_ATTEST of Certify, CertifyCreation and NV_Certify. */
+function certificationBytes(fields: typeof certificationFields extends fc.Arbitrary<infer T> ? T : never) {
+  const writer = new Writer().u32(0xff54_4347).u16(fields.type).u16(0).u16(0);
+  writer.u64(1n).u32(2).u32(3).u8(1).u64(4n);
+  writeSized(writer, fields.first);
+  if (fields.type === 0x8014) writer.u16(0);
+  return writeSized(writer, fields.second).finish();
+}
+
 function signatureBytes(input: { scheme: 0x14 | 0x16 | 0x18; hash: HashName; a: Uint8Array; b: Uint8Array }) {
   const writer = writeSized(new Writer().u16(input.scheme).u16(hashId(input.hash)), input.a);
   return (input.scheme === 0x18 ? writeSized(writer, input.b) : writer).finish();
@@ -113,8 +148,20 @@ const signature = fc.record({
 const marshalled: readonly (readonly [string, fc.Arbitrary<Uint8Array>, (bytes: Uint8Array) => unknown])[] = [
   ['TPMT_PUBLIC', publicArea.map(marshalPublic), parsePublic],
   ['TPMS_ATTEST', attestFields.map(quoteBytes), parseAttest],
+  ['TPMS_ATTEST of a key', certificationFields.map(certificationBytes), parseAttest],
   ['TPMT_SIGNATURE', signature.map(signatureBytes), parseSignature],
+  ['TPMS_CONTEXT', context.map(marshalContext), parseContext],
+  ['TPMS_NV_PUBLIC', nvPublic.map(marshalNvPublic), parseNvPublic],
 ];
+
+/** Structures that are written again as well: whose parser and writer must agree on every byte. */
+const rewritten: readonly (readonly [string, fc.Arbitrary<Uint8Array>, (bytes: Uint8Array) => Uint8Array])[] =
+  [
+    ['TPMT_PUBLIC', publicArea.map(marshalPublic), (area) => marshalPublic(parsePublic(area))],
+    ['TPMT_SIGNATURE', signature.map(signatureBytes), (given) => marshalSignature(parseSignature(given))],
+    ['TPMS_CONTEXT', context.map(marshalContext), (given) => marshalContext(parseContext(given))],
+    ['TPMS_NV_PUBLIC', nvPublic.map(marshalNvPublic), (given) => marshalNvPublic(parseNvPublic(given))],
+  ];
 
 describe('structures', () => {
   it('give back what was written: TPMT_PUBLIC', () => {
@@ -196,6 +243,42 @@ describe('structures', () => {
           }
         }),
         { numRuns: 500 },
+      );
+    });
+
+    it(`answer what was once one, with bytes turned, put in and cut out, the same way: ${name}`, () => {
+      fc.assert(
+        fc.property(arbitrary, fc.nat(), fc.nat(4), bytes(4), (given, where, out, put) => {
+          const at = where % (given.length + 1);
+          try {
+            parse(concat(given.slice(0, at), put, given.slice(at + out)));
+          } catch (error) {
+            expect(error).toBeInstanceOf(KallioError);
+          }
+        }),
+        { numRuns: 1000 },
+      );
+    });
+  }
+
+  for (const [name, arbitrary, rewrite] of rewritten) {
+    // Attack: bytes that are read and then mean something else when they are written, or hashed, again.
+    it(`have one writing, whatever was changed in them: ${name}`, () => {
+      fc.assert(
+        fc.property(arbitrary, fc.nat(), fc.nat(255), (given, where, value) => {
+          expect(rewrite(given)).toEqual(given);
+          const changed = given.slice();
+          changed[where % changed.length] = value;
+          let again: Uint8Array;
+          try {
+            again = rewrite(changed);
+          } catch (error) {
+            expect(error).toBeInstanceOf(KallioError);
+            return;
+          }
+          expect(again).toEqual(changed);
+        }),
+        { numRuns: 2000 },
       );
     });
   }

@@ -20,6 +20,12 @@ export interface FirmwareEvent {
   };
 }
 
+/** An EV_NO_ACTION event: what the log says of itself. Nothing extends a PCR for it, so nothing in it is ever proved. */
+export interface FirmwareNote {
+  readonly index: number;
+  readonly unauthenticated: { readonly pcr: number; readonly data: Uint8Array };
+}
+
 /** A parsed firmware event log. */
 export interface EventLog {
   /** SHA-1 only (TCG EFI Protocol 1.2), or with digests of every bank that the firmware keeps. */
@@ -30,6 +36,8 @@ export interface EventLog {
   readonly startupLocality: 0 | 3 | 4;
   /** Events that were extended; EV_NO_ACTION events are not among them. */
   readonly events: readonly FirmwareEvent[];
+  /** EV_NO_ACTION events. */
+  readonly notes: readonly FirmwareNote[];
 }
 
 /** Event types (TCG PC Client Platform Firmware Profile 1.06, table 27). */

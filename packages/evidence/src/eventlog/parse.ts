@@ -1,7 +1,7 @@
 import { equalBytes, KallioError, Reader, utf8 } from '@kallio/codec';
 import { type HashName, hashBytes, hashId } from '@kallio/tpm/structures';
 import { evidenceError } from '../error.ts';
-import type { EventLog, FirmwareEvent } from './event.ts';
+import type { EventLog, FirmwareEvent, FirmwareNote } from './event.ts';
 
 const EV_NO_ACTION = 3;
 const SHA1_BYTES = 20;
@@ -49,25 +49,28 @@ export function parseEventLog(bytes: Uint8Array): EventLog {
     const event = read(index, () =>
       algorithms === undefined || index === 0 ? readSha1Event(reader) : readAgileEvent(reader, algorithms),
     );
-    if (index > 0 || algorithms === undefined) log.add(index, event);
+    log.add(index, event);
   }
   return {
     format: algorithms === undefined ? 'sha1' : 'crypto-agile',
     banks: algorithms === undefined ? ['sha1'] : algorithms.flatMap(({ id }) => BANKS.get(id) ?? []),
     startupLocality: log.startupLocality,
     events: log.events,
+    notes: log.notes,
   };
 }
 
 /** Collects the events that were extended, and what the others say. */
 class LogBuilder {
   readonly events: FirmwareEvent[] = [];
+  readonly notes: FirmwareNote[] = [];
   startupLocality: EventLog['startupLocality'] = 0;
   #localitySeen = false;
 
   add(index: number, { pcr, type, digests, data }: RawEvent): void {
     if (type === EV_NO_ACTION) {
       if (startsWith(data, LOCALITY_SIGNATURE)) this.#locality(index, data);
+      this.notes.push({ index, unauthenticated: { pcr, data } });
       return;
     }
     if (pcr > MAX_PCR) throw malformed(index, `there is no PCR ${pcr}`);

@@ -4,7 +4,15 @@ import { verifyEkChain } from '@kallio/pki';
 import type { EnrolChallenge, EnrolRequest, ProtocolCode } from '@kallio/protocol';
 import { enrolmentTranscript } from '@kallio/protocol';
 import { newId } from '@kallio/protocol/serve';
-import { checkAk, checkEk, makeCredential, nameOf, parsePublic, publicKeyOf } from '@kallio/tpm/structures';
+import {
+  checkAk,
+  checkEk,
+  fingerprintOf,
+  makeCredential,
+  nameOf,
+  parsePublic,
+  publicKeyOf,
+} from '@kallio/tpm/structures';
 import type { ServerCode } from '../codes.ts';
 import { hashToken } from '../secrets.ts';
 import type { ServerConfig } from '../setup/config.ts';
@@ -115,7 +123,7 @@ function checkClaim(request: EnrolRequest, ekRoots: readonly Uint8Array[], now: 
   return {
     attester: request.attester,
     kind: request.kind,
-    ek: toHex(sha256(ekPublic)),
+    ek: toHex(fingerprintOf(ek)),
     ekPublic,
     ekCertificate,
     ekRoot: endorsement.root,

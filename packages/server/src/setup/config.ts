@@ -50,7 +50,10 @@ export const ServerConfig = Exact({
   enrolment: Exact({
     ekAllowList: Type.Array(
       Exact({
-        ek: Type.String({ description: 'SHA-256 of the EK’s TPMT_PUBLIC.', pattern: '^[0-9a-f]{64}$' }),
+        ek: Type.String({
+          description: 'SHA-256 of the EK’s SubjectPublicKeyInfo (DER).',
+          pattern: '^[0-9a-f]{64}$',
+        }),
         attester: Type.Optional(AttesterId),
       }),
       {

@@ -12,7 +12,7 @@ export type ClaimState = (typeof CLAIM_STATES)[number];
 export interface ProvenClaim {
   readonly attester: string;
   readonly kind: AttesterKind;
-  /** SHA-256 of the EK's TPMT_PUBLIC, hexadecimal. */
+  /** SHA-256 of the EK's SubjectPublicKeyInfo, hexadecimal: one value for one key, however it is written. */
   readonly ek: string;
   readonly ekPublic: Uint8Array;
   /** DER. */

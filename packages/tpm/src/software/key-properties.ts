@@ -3,11 +3,19 @@ import type { TpmCode } from '../structures/error.ts';
 import type { TpmtPublic } from '../structures/public.ts';
 import { publicKeyOf } from './public-key.ts';
 
-type Flag = keyof TpmtPublic['attributes'];
+/** The attributes that are demanded, and what a refusal for their sake is called. */
+const CODES = {
+  restricted: 'TPM_KEY_RESTRICTION',
+  sign: 'TPM_KEY_USE',
+  decrypt: 'TPM_KEY_USE',
+  fixedTPM: 'TPM_KEY_FIXED_TPM',
+  fixedParent: 'TPM_KEY_FIXED_PARENT',
+  sensitiveDataOrigin: 'TPM_KEY_ORIGIN',
+} as const satisfies Partial<Record<keyof TpmtPublic['attributes'], TpmCode>>;
 
 /** A property a key must have (or must not), with the attack that it stops. */
 interface Demand {
-  readonly flag: Flag;
+  readonly flag: keyof typeof CODES;
   readonly set: boolean;
   readonly because: string;
 }
@@ -98,7 +106,7 @@ function demand(what: string, key: TpmtPublic, demands: readonly Demand[]): void
   for (const { flag, set, because } of demands) {
     if (key.attributes[flag] !== set) {
       throw new KallioError<TpmCode>(
-        'TPM_KEY_PROPERTY',
+        CODES[flag],
         `${what} must ${set ? '' : 'not '}have the attribute ${flag}: ${because}.`,
         { pointer: `attributes.${flag}` },
       );

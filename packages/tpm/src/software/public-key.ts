@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { KallioError, toBase64Url } from '@kallio/codec';
+import { KallioError, sha256, toBase64Url } from '@kallio/codec';
 import type { TpmCode } from '../structures/error.ts';
 import type { EccPublic, RsaPublic, TpmtPublic } from '../structures/public.ts';
 
@@ -18,12 +18,22 @@ export function publicKeyOf(key: TpmtPublic): KeyObject {
   }
 }
 
+/**
+ * What a key is known by: SHA-256 of its SubjectPublicKeyInfo, DER. Of a certified key it can be had from the certificate.
+ * Attack: a public area has many ways to name one key (exponent 0 or 65537, zeros before a number, another policy); by
+ * the area's own digest, one TPM would be many.
+ */
+export function fingerprintOf(key: TpmtPublic): Uint8Array {
+  return sha256(new Uint8Array(publicKeyOf(key).export({ format: 'der', type: 'spki' })));
+}
+
 function rsaKey(key: RsaPublic): KeyObject {
-  // Attack: a short modulus can be factored, and its owner's evidence forged.
-  if (key.keyBits < 2048 || key.modulus.length * 8 !== key.keyBits) {
+  // Attack: a short modulus can be factored, and its owner's evidence forged; also one that zeros make look long.
+  const [first = 0] = key.modulus;
+  if (key.keyBits < 2048 || key.modulus.length * 8 !== key.keyBits || first < 0x80) {
     throw new KallioError<TpmCode>(
       'TPM_KEY_SIZE',
-      `An RSA key of ${key.keyBits} bits is not accepted; 2048 is the least.`,
+      `An RSA key that says ${key.keyBits} bits is not accepted: 2048 is the least, and all must count.`,
     );
   }
   if (key.exponent !== 0 && key.exponent !== 65_537) {

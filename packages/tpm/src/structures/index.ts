@@ -3,7 +3,7 @@ export { ecdsaDer } from '../software/der.ts';
 export { kdfa, kdfe } from '../software/kdf.ts';
 export { checkAk, checkEk, checkSigningKey } from '../software/key-properties.ts';
 export { PolicyCalculator } from '../software/policy.ts';
-export { publicKeyOf } from '../software/public-key.ts';
+export { fingerprintOf, publicKeyOf } from '../software/public-key.ts';
 export { verifySignature } from '../software/verify.ts';
 export { type CurveName, type HashName, hashBytes, hashId } from './algorithms.ts';
 export {
