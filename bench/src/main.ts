@@ -6,6 +6,7 @@ import type { Row } from './row.ts';
  */
 const benchmarks: ReadonlyMap<string, () => Promise<{ run(): Promise<Row[]> }>> = new Map([
   ['tpm', () => import('./tpm.ts')],
+  ['appraisal', () => import('./appraisal/main.ts')],
 ]);
 
 const [name, ...flags] = process.argv.slice(2);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { copyFile, cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -298,7 +299,10 @@ export class Site {
   /** Ends every process and removes every file, whatever state they are in; says at the end what could not be. */
   async destroy(): Promise<void> {
     const steps: (() => Promise<unknown> | undefined)[] = [
-      ...this.devices.map((device) => () => device.podman('rm', '--all', '--force', '--time', '0')),
+      ...this.devices
+        // One that was never started has no engine yet.
+        .filter(({ containersConf }) => existsSync(containersConf))
+        .map((device) => () => device.podman('rm', '--all', '--force', '--time', '0')),
       ...this.machines.map((machine) => () => machine.powerOff()),
       () => this.#server?.stop(),
       () => this.#registry?.stop(),

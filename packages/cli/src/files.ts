@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { type Json, parseJson } from '@kallio/codec';
 import { cliError } from './output/output.ts';
 
@@ -15,6 +15,16 @@ export function readFile(path: string): Uint8Array {
 /** A JSON file, parsed strictly. */
 export function readJson(path: string): Json {
   return parseJson(readFile(path));
+}
+
+/** Writes a file for a person, over one that is there; `CLI_FILE` where that can't be done. */
+export function writeFile(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (cause) {
+    const why = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
+    throw cliError('CLI_FILE', `${path} can’t be written${why}.`);
+  }
 }
 
 /** A secret from a file: its one line. Secrets are never taken from the argument list, where everybody sees them. */

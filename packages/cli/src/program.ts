@@ -3,6 +3,7 @@ import { agentCommand } from './commands/agent.ts';
 import { appsCommand } from './commands/apps.ts';
 import { attestersCommand } from './commands/attesters.ts';
 import { buildCommand } from './commands/build.ts';
+import { bundleCommand } from './commands/bundle.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
 import { instancesCommand } from './commands/instances.ts';
@@ -38,6 +39,7 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     enrolCommand,
     buildCommand,
     verifyCommand,
+    bundleCommand,
     logCommand,
     attestersCommand,
     sessionsCommand,

@@ -1,4 +1,12 @@
-import { canonicalBytes, concat, type Digest, digestOf, fromBase64, sha256, utf8 } from '@kallio/codec';
+import {
+  canonicalDigest,
+  canonicalize,
+  type Digest,
+  digestOf,
+  fromBase64,
+  sha256,
+  utf8,
+} from '@kallio/codec';
 import type { EvidenceMessage, Purpose } from './message.ts';
 
 /**
@@ -48,14 +56,14 @@ export function partsOf(
             ...(ima.more === undefined ? {} : { more: ima.more }),
           },
         }),
-    instanceLog: digestOf(canonicalBytes(message.instanceLog)),
-    inventory: digestOf(canonicalBytes(message.inventory)),
+    instanceLog: canonicalDigest(message.instanceLog),
+    inventory: canonicalDigest(message.inventory),
   };
 }
 
-const LABEL = concat(utf8('kallio-evidence-v1'), new Uint8Array(1));
+const LABEL = 'kallio-evidence-v1\0';
 
 /** The 32 bytes that go into the quote as qualifyingData: SHA-256("kallio-evidence-v1" || 0x00 || JCS(binding)). */
 export function qualifyingData(binding: Binding): Uint8Array {
-  return sha256(LABEL, canonicalBytes(binding));
+  return sha256(utf8(LABEL + canonicalize(binding)));
 }

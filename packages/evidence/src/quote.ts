@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { concat, equalBytes, fromBase64, fromHex, KallioError } from '@kallio/codec';
+import { equalBytes, fromBase64, fromHex, KallioError } from '@kallio/codec';
 import {
   type ClockInfo,
   type HashName,
@@ -8,6 +8,7 @@ import {
   parsePublic,
   parseSignature,
   type QuoteAttest,
+  type TpmtPublic,
   type TpmtSignature,
   verifySignature,
 } from '@kallio/tpm/structures';
@@ -59,7 +60,7 @@ export function authenticateQuote(
   const signature = signatureOf(decoded(quote.signature, '/quote/signature'));
   // Stops evidence of any TPM but the enrolled one, and any change to what it signed.
   try {
-    verifySignature(parsePublic(akPublic), bytes, signature);
+    verifySignature(publicAreaOf(akPublic), bytes, signature);
   } catch (cause) {
     throw evidenceError(
       'QUOTE_SIGNATURE',
@@ -109,23 +110,26 @@ export function quotedPcrs(
       { pointer: '/quote/attest' },
     );
   }
-  const values = offeredValues(offered, bank, pcrs);
+  const bytes = offeredValues(offered, bank, pcrs);
   // Stops PCR values that are not the TPM's.
-  const digest = hash(digestHash, concat(...values.values()), 'buffer');
+  const digest = hash(digestHash, bytes, 'buffer');
   if (!equalBytes(digest, attest.digest)) {
     throw evidenceError('PCR_DIGEST', 'The PCR values offered are not those that the TPM quoted.', {
       pointer: '/pcrs',
     });
   }
-  return { bank, pcrs: values, clockInfo: attest.clockInfo, firmwareVersion: attest.firmwareVersion };
+  const size = hashBytes(bank);
+  const values = pcrs.map((pcr, i) => [pcr, bytes.subarray(i * size, (i + 1) * size)] as const);
+  return {
+    bank,
+    pcrs: new Map(values),
+    clockInfo: attest.clockInfo,
+    firmwareVersion: attest.firmwareVersion,
+  };
 }
 
-/** The values offered, in the order of the selection. */
-function offeredValues(
-  offered: readonly OfferedPcrs[],
-  bank: HashName,
-  pcrs: readonly number[],
-): Map<number, Uint8Array> {
+/** The values offered, one after the other in the order of the selection: what the TPM hashed. */
+function offeredValues(offered: readonly OfferedPcrs[], bank: HashName, pcrs: readonly number[]): Uint8Array {
   const foreign = offered.findIndex((one, index) => one.bank !== bank || index > 0);
   // Stops values that nobody signed from being offered beside those that were, for a careless reader to find.
   if (foreign !== -1) {
@@ -143,7 +147,7 @@ function offeredValues(
       });
     }
   }
-  const values = new Map<number, Uint8Array>();
+  let values = '';
   for (const pcr of pcrs) {
     const value = given.get(String(pcr));
     if (value === undefined || value.length !== hashBytes(bank) * 2) {
@@ -151,9 +155,22 @@ function offeredValues(
         pointer: `pcr:${pcr}`,
       });
     }
-    values.set(pcr, fromHex(value));
+    values += value;
   }
-  return values;
+  return fromHex(values);
+}
+
+const parsed = new WeakMap<Uint8Array, { readonly bytes: Uint8Array; readonly area: TpmtPublic }>();
+
+/** The AK's public area, parsed once for as long as the caller keeps its bytes: its key is then imported once, too. */
+function publicAreaOf(akPublic: Uint8Array): TpmtPublic {
+  const known = parsed.get(akPublic);
+  // Arrays can be written to. Stops one key from answering for another that has taken its place.
+  if (known !== undefined && equalBytes(known.bytes, akPublic)) return known.area;
+  const bytes = akPublic.slice();
+  const area = parsePublic(bytes);
+  parsed.set(akPublic, { bytes, area });
+  return area;
 }
 
 function decoded(text: string, pointer: string): Uint8Array {

@@ -71,6 +71,16 @@ describe.each(CAPTURED)('a quote of a real TPM: $name', (captured) => {
     expect(verified.clockInfo.safe).toBe(true);
   });
 
+  test('is refused once another key stands where its AK stood, though that array was looked at before', () => {
+    const akPublic = captured.akPublic.slice();
+    check({ ...captured, akPublic });
+    check({ ...captured, akPublic });
+    akPublic.set(flip(akPublic, akPublic.length * 8 - 1));
+    expect(() => check({ ...captured, akPublic })).toThrow(code('QUOTE_SIGNATURE'));
+    akPublic.set(captured.akPublic);
+    check({ ...captured, akPublic });
+  });
+
   test('is refused with any bit of what was signed turned', () => {
     check(captured);
     // Stops every change to a quote under way: clock, selection, digest, nonce, the name of the signer.

@@ -7,6 +7,7 @@ import { listenAddress, urlOf } from './address.ts';
 import type { ServerContext } from './context.ts';
 import { tidy } from './housekeeping.ts';
 import { createLogger, logRequests } from './http/logging.ts';
+import { addFirstEntry } from './log/first-entry.ts';
 import { mountRoles } from './roles.ts';
 import { layoutOf } from './setup/layout.ts';
 import { loadDataDir } from './setup/load.ts';
@@ -58,6 +59,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     const origin = logOrigin(config.log.name, logKey);
     const log = await LogWriter.open(layout.log, { origin, keys: loaded.logKeys, now: clock });
     undo.push(() => log.close());
+    await addFirstEntry(log);
 
     const logger = createLogger(config.logLevel);
     const secureContext = async () => {

@@ -9,6 +9,7 @@ export type SignatureCode =
   // The bundle as a document.
   | 'BUNDLE_TOO_LARGE'
   | 'BUNDLE_MEDIA_TYPE'
+  | 'BUNDLE_KEYLESS'
   | 'BUNDLE_SHAPE'
   | 'BUNDLE_PAYLOAD_TYPE'
   | 'BUNDLE_SIGNATURE_COUNT'

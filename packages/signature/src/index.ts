@@ -2,7 +2,14 @@ export { BUNDLE_MEDIA_TYPE, MAX_BUNDLE, makeBundle, type ParsedBundle, parseBund
 export { makeEnvelope, PAYLOAD_TYPE, pae, paeDigest, verifyEnvelope } from './dsse.ts';
 export type { SignatureCode } from './error.ts';
 export { bundleArtifact, layoutSource, type SignedSource, type VerifiedImage, verifyImage } from './image.ts';
-export { keyDigest, keyHint, type SigningKey, signingKeyOf, signingKeyOfPem } from './key.ts';
+export {
+  keyDigest,
+  keyHint,
+  publicKeyOfPem,
+  type SigningKey,
+  signingKeyOf,
+  signingKeyOfPem,
+} from './key.ts';
 export { type ManagedInput, verifyBundleWithKey } from './managed.ts';
 export { ImagePolicy, parseImagePolicy } from './policy.ts';
 export {

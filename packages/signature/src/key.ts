@@ -39,6 +39,19 @@ export function signingKeyOfPem(pem: string): SigningKey {
   return signingKeyOf(spki);
 }
 
+/** The key of a PEM file as people have them: line lengths and line ends are theirs to choose. */
+export function publicKeyOfPem(text: string): SigningKey {
+  const match = /^\s*-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]{1,2048})-----END PUBLIC KEY-----\s*$/.exec(
+    text,
+  );
+  if (match?.[1] === undefined) throw unsuitable();
+  try {
+    return signingKeyOf(fromBase64(match[1].replaceAll(/\s/g, '')));
+  } catch (cause) {
+    throw unsuitable(cause);
+  }
+}
+
 /**
  * What a bundle calls its key: `SHA256:` and the unpadded base64 of the SHA-256 of the key in SSH wire form (RFC 5656
  * section 3.1), as `ssh-keygen -l` prints it. Go's Sigstore verifiers know no other.

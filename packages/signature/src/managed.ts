@@ -7,6 +7,7 @@ import {
   equalBytes,
   fromBase64,
   isDigest,
+  type Json,
   parseJson,
   toHex,
   utf8,
@@ -30,9 +31,12 @@ import { signatureError } from './error.ts';
 import { type SigningKey, signingKeyOf } from './key.ts';
 import { membersOf } from './members.ts';
 
+/** The first bundles v0.3 were written with the older spelling of a media type. */
+const MEDIA_TYPES = [BUNDLE_MEDIA_TYPE, 'application/vnd.dev.sigstore.bundle+json;version=0.3'] as const;
+
 /** Any Sigstore bundle v0.3 that is signed with a managed key and logged in a Rekor v1 log. */
 const ManagedBundle = Exact({
-  mediaType: Type.Literal(BUNDLE_MEDIA_TYPE),
+  mediaType: Type.Union(MEDIA_TYPES.map((type) => Type.Literal(type))),
   verificationMaterial: Exact({
     publicKey: Exact({ hint: Type.String({ maxLength: 256 }) }),
     tlogEntries: Type.Tuple([BundleEntry]),
@@ -108,6 +112,7 @@ export function verifyBundleWithKey(input: ManagedInput): LogEntry {
     throw signatureError('BUNDLE_TOO_LARGE', `A bundle has at most ${MAX_BUNDLE} bytes.`);
   }
   const document = parseJson(input.bundle, { maxBytes: MAX_BUNDLE, maxDepth: 16 });
+  requireManaged(document);
   const bundle = decodeShape(ManagedBundle, document, 'BUNDLE_SHAPE', 'The bundle');
   const [entryOfBundle] = bundle.verificationMaterial.tlogEntries;
   const entry = logEntryOf(entryOfBundle);
@@ -130,6 +135,27 @@ export function verifyBundleWithKey(input: ManagedInput): LogEntry {
   verifySet(entry, log);
   verifyEntryInclusion(entry, log);
   return entry;
+}
+
+/** Bundles that are good, and of another kind: each has its own code, as "not this shape" would not say what came. */
+function requireManaged(document: Json): void {
+  const bundle = membersOf(document);
+  if (!MEDIA_TYPES.some((type) => type === bundle.get('mediaType'))) {
+    throw signatureError('BUNDLE_MEDIA_TYPE', 'Only Sigstore bundles v0.3 are read.', {
+      pointer: '/mediaType',
+    });
+  }
+  const material = membersOf(bundle.get('verificationMaterial'));
+  if (material.has('certificate') || material.has('x509CertificateChain')) {
+    throw signatureError(
+      'BUNDLE_KEYLESS',
+      'This bundle is signed with a certificate, not with a managed key.',
+      {
+        pointer: '/verificationMaterial',
+        hint: 'Verify it with cosign or sigstore-go.',
+      },
+    );
+  }
 }
 
 function verifyAttestation(

@@ -1,10 +1,10 @@
 import {
   Base64,
   canonicalBytes,
+  canonicalDigest,
   type Digest,
   DigestSchema,
   decodeShape,
-  digestOf,
   Exact,
   equalBytes,
   Hex,
@@ -95,7 +95,7 @@ export interface ParsedStatement {
 /** SHA-256 of the claims' canonical JSON: `statement` in the closing quote's binding and in the session's result. */
 export function statementDigest(claims: Claims | Omit<ParsedStatement, 'buildEnvironment'>): Digest {
   const { subject, image, fileManifest } = claims;
-  return digestOf(canonicalBytes({ subject, image, fileManifest }));
+  return canonicalDigest({ subject, image, fileManifest });
 }
 
 /** The statement: in-toto Statement v1, canonical JSON. These bytes are the DSSE payload. */

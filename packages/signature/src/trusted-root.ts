@@ -1,12 +1,12 @@
 import { canonicalBytes, fromHex, toBase64 } from '@kallio/codec';
-import { logIdOf } from '@kallio/tlog';
+import { logHost, logIdOf } from '@kallio/tlog';
 
 /** A log as other people's clients are told of it. */
 export interface LogForOthers {
   /** SPKI, DER. */
   readonly publicKey: Uint8Array;
-  /** Must hold the host of the log's origin: clients match the two. */
-  readonly baseUrl: string;
+  /** `host - digits`. Clients match the host with the trusted root's `baseUrl`, so that is made from it. */
+  readonly origin: string;
   readonly validFrom: Date;
 }
 
@@ -14,8 +14,8 @@ export interface LogForOthers {
 export function makeTrustedRoot(logs: readonly LogForOthers[]): Uint8Array {
   return canonicalBytes({
     mediaType: 'application/vnd.dev.sigstore.trustedroot+json;version=0.1',
-    tlogs: logs.map(({ publicKey, baseUrl, validFrom }) => ({
-      baseUrl,
+    tlogs: logs.map(({ publicKey, origin, validFrom }) => ({
+      baseUrl: `https://${logHost(origin)}`,
       hashAlgorithm: 'SHA2_256',
       publicKey: {
         rawBytes: toBase64(publicKey),

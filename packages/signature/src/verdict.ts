@@ -39,6 +39,8 @@ export interface AcceptedImage {
   readonly fileManifestDigest: Digest;
   /** SHA-256 of the signing key's SPKI. */
   readonly signingKey: Digest;
+  /** The key itself (SPKI, DER), for clients that know no sessions: this one vouched for it. */
+  readonly signingKeySpki: Uint8Array;
   readonly logIndex: number;
   /** Seconds since 1970: when it was logged. */
   readonly integratedTime: number;

@@ -142,6 +142,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
     tier: session.tier,
     fileManifestDigest: fileManifest.digest,
     signingKey: keyDigest(key.spki),
+    signingKeySpki: key.spki,
     logIndex: bundle.entry.logIndex,
     integratedTime: bundle.entry.integratedTime,
     evidence: session.evidence.map(parseDigest),

@@ -11,7 +11,7 @@ const key = testKey();
 afterAll(() => server.close());
 
 const trustedRoot = makeTrustedRoot([
-  { publicKey: server.logKey.spki, baseUrl: 'https://log.example', validFrom: new Date(0) },
+  { publicKey: server.logKey.spki, origin: server.origin, validFrom: new Date(0) },
 ]);
 
 /** sigstore-js, with our trusted root and the signer's key under its hint. */

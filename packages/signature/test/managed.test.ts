@@ -11,7 +11,11 @@ const rekor = fromBase64(
   'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE2G2Y+2tabdTV5BcGiBIx0a9fAFwrkBbmLSGtks4L3qX6yYY0zufBnhC8Ur/iy55GhWP/9A/bY2LhC30M9+RYtw==',
 );
 const publicGood = makeTrustedRoot([
-  { publicKey: rekor, baseUrl: 'https://rekor.sigstore.dev', validFrom: new Date('2021-01-12T11:53:27Z') },
+  {
+    publicKey: rekor,
+    origin: 'rekor.sigstore.dev - 1193050959916656506',
+    validFrom: new Date('2021-01-12T11:53:27Z'),
+  },
 ]);
 
 /** The vectors' PEM as it comes: one of them is no key. */
@@ -88,7 +92,7 @@ describe.skipIf(!existsSync(vectors))(
         ['"ysxPntoDCEDAQGR1', '"ysxPntoDCEDAQGR2', 'LOG_PROOF_MISMATCH'],
         ['— rekor.sigstore.dev wNI9', '— rekor.sigstore.dev wNI8', 'LOG_CHECKPOINT_SIGNATURE'],
         ['"logIndex":"771488337"', '"logIndex":"-1"', 'BUNDLE_SHAPE'],
-        ['bundle.v0.3+json', 'bundle.v0.2+json', 'BUNDLE_SHAPE'],
+        ['bundle.v0.3+json', 'bundle.v0.2+json', 'BUNDLE_MEDIA_TYPE'],
         ['{"mediaType"', '{"mediaType":"","mediaType"', 'JSON_DUPLICATE_KEY'],
       ];
       const text = Buffer.from(honest.bundle).toString();

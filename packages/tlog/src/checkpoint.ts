@@ -34,6 +34,11 @@ export function c2spOrigin(origin: string): string {
   return `${host}/${digits}`;
 }
 
+/** The host name in a log's origin. */
+export function logHost(origin: string): string {
+  return splitOrigin(origin).host;
+}
+
 function splitOrigin(origin: string): { host: string; digits: string } {
   const [, host, digits] = ORIGIN.exec(origin) ?? [];
   if (host === undefined || digits === undefined) {

@@ -2,6 +2,7 @@ export {
   type Checkpoint,
   c2spOrigin,
   checkpointText,
+  logHost,
   logOrigin,
   parseCheckpointText,
   type Rendering,

@@ -15,6 +15,15 @@ export function logCommand(context: Context): Command {
       serverOptions(command('entry', 'an entry, its proof verified here', 'kallio log entry 0'))
         .argument('<index>')
         .action((index: string, flags: ServerOptions) => entry(context, index, flags)),
+    )
+    .addCommand(
+      serverOptions(
+        command(
+          'trusted-root',
+          'a Sigstore trusted root that trusts this log and nothing else, for cosign and its like',
+          'kallio log trusted-root > trusted-root.json',
+        ),
+      ).action((flags: ServerOptions) => trustedRoot(context, flags)),
     );
   return log;
 }
@@ -47,4 +56,18 @@ async function entry({ output }: Context, index: string, flags: ServerOptions): 
     `entry ${found.logIndex} of ${trust.log.origin}, integrated ${new Date(found.integratedTime * 1000).toISOString()}
   included in the tree of ${inclusionProof.treeSize} entries, root ${inclusionProof.rootHash}: proof and signatures hold`,
   );
+}
+
+async function trustedRoot({ output }: Context, flags: ServerOptions): Promise<void> {
+  const [{ trustShow }, { makeTrustedRoot }, { fromBase64, fromUtf8 }] = await Promise.all([
+    import('@kallio/protocol'),
+    import('@kallio/signature'),
+    import('@kallio/codec'),
+  ]);
+  const { log } = await withServer(flags, (client) => client.call(trustShow, {}), 'public');
+  // A log's key is the log: it was this log's from its first entry on.
+  const root = makeTrustedRoot([
+    { publicKey: fromBase64(log.publicKey), origin: log.origin, validFrom: new Date(0) },
+  ]);
+  output.result(JSON.parse(fromUtf8(root)), fromUtf8(root));
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
-import { readJson } from '../files.ts';
+import { readJson, writeFile } from '../files.ts';
 
 /** `kallio verify`: may this image run? */
 export function verifyCommand(context: Context): Command {
@@ -11,16 +11,25 @@ export function verifyCommand(context: Context): Command {
   )
     .argument('<image>', 'registry/repository:tag or registry/repository@sha256:…')
     .requiredOption('--policy <file>', 'the image policy')
-    .action((image: string, flags: { policy: string }) => verify(context, image, flags.policy));
+    .option(
+      '--key-out <file>',
+      'write the verified signing key there (PEM), for clients that know no sessions',
+    )
+    .action((image: string, flags: Flags) => verify(context, image, flags));
 }
 
-async function verify(context: Context, image: string, policyFile: string): Promise<void> {
+interface Flags {
+  readonly policy: string;
+  readonly keyOut?: string;
+}
+
+async function verify(context: Context, image: string, flags: Flags): Promise<void> {
   const [{ parseReference, Repository }, { parseImagePolicy, verifyImage }] = await Promise.all([
     import('@kallio/oci'),
     import('@kallio/signature'),
   ]);
   const reference = parseReference(image);
-  const policy = parseImagePolicy(readJson(policyFile));
+  const policy = parseImagePolicy(readJson(flags.policy));
   const verdict = await verifyImage(
     reference.digest ?? reference.tag ?? 'latest',
     new Repository(reference),
@@ -40,7 +49,12 @@ async function verify(context: Context, image: string, policyFile: string): Prom
     );
     return;
   }
-  const { steps, claims, builder, tier, session, fileManifestDigest, logIndex, integratedTime } = verdict;
+  if (flags.keyOut !== undefined) {
+    const { pemOf } = await import('@kallio/tlog');
+    writeFile(flags.keyOut, pemOf(verdict.signingKeySpki));
+  }
+  const { steps, claims, signingKey, builder, tier, session, fileManifestDigest, logIndex, integratedTime } =
+    verdict;
   context.output.result(
     {
       ok: true,
@@ -50,6 +64,7 @@ async function verify(context: Context, image: string, policyFile: string): Prom
       builder,
       tier,
       session,
+      signingKey,
       fileManifest: fileManifestDigest,
       logIndex,
       integratedTime,

@@ -1,13 +1,5 @@
 import type { SessionClaims } from '@kallio/appraisal';
-import {
-  canonicalBytes,
-  type Digest,
-  digestOf,
-  KallioError,
-  parseDigest,
-  type Refusal,
-  refusal,
-} from '@kallio/codec';
+import { canonicalDigest, type Digest, KallioError, parseDigest, type Refusal, refusal } from '@kallio/codec';
 import type { CallInput, SessionRecord, sessionClose } from '@kallio/protocol';
 import { type Judged, judge, recordResult, signResult } from '../attestation/appraise.ts';
 import type { Verifier } from '../attestation/verifier.ts';
@@ -60,7 +52,7 @@ const RETRYABLE = new Set<string>([
 function answerRepeated(session: StoredSession, closing: Closing): SessionRecord | undefined {
   if (session.state !== 'closed') return undefined;
   const { record } = session;
-  if (record.evidence.at(-1) === digestOf(canonicalBytes(closing.evidence))) return record;
+  if (record.evidence.at(-1) === canonicalDigest(closing.evidence)) return record;
   // Stops claims from being moved to another image: one session, one subject.
   throw new KallioError(
     'SESSION_SUBJECT_SET' satisfies ServerCode,

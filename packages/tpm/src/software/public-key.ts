@@ -3,11 +3,23 @@ import { KallioError, sha256, toBase64Url } from '@kallio/codec';
 import type { TpmCode } from '../structures/error.ts';
 import type { EccPublic, RsaPublic, TpmtPublic } from '../structures/public.ts';
 
+/** Keys that were imported: that costs as much as verifying a signature, so once for each public area. */
+const imported = new WeakMap<TpmtPublic, KeyObject>();
+
 /**
  * The key as node:crypto uses it. Refuses what is too weak or unknown to be believed: RSA under 2048 bits, exponents
  * other than 65537, curves other than P-256 and P-384, points off the curve.
  */
 export function publicKeyOf(key: TpmtPublic): KeyObject {
+  let known = imported.get(key);
+  if (known === undefined) {
+    known = importKey(key);
+    imported.set(key, known);
+  }
+  return known;
+}
+
+function importKey(key: TpmtPublic): KeyObject {
   switch (key.type) {
     case 'rsa':
       return rsaKey(key);

@@ -1,10 +1,12 @@
-import { constants, verify } from 'node:crypto';
+import { constants, type KeyObject, verify } from 'node:crypto';
 import { KallioError } from '@kallio/codec';
 import type { TpmCode } from '../structures/error.ts';
 import type { TpmtPublic } from '../structures/public.ts';
 import type { TpmtSignature } from '../structures/signature.ts';
 import { ecdsaDer } from './der.ts';
 import { publicKeyOf } from './public-key.ts';
+
+const PSS = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_AUTO };
 
 /**
  * Throws unless `signature` is `key`'s over `message`. RSASSA, RSAPSS and ECDSA with SHA-256 or SHA-384. Where the key
@@ -34,24 +36,21 @@ export function verifySignature(key: TpmtPublic, message: Uint8Array, signature:
       'This signature and its key are of different kinds.',
     );
   }
-  const publicKey = publicKeyOf(key);
-  const good = isRsa
-    ? verify(
-        signature.hash,
-        message,
-        signature.scheme === 'rsassa'
-          ? { key: publicKey, padding: constants.RSA_PKCS1_PADDING }
-          : {
-              key: publicKey,
-              padding: constants.RSA_PKCS1_PSS_PADDING,
-              saltLength: constants.RSA_PSS_SALTLEN_AUTO,
-            },
-        signature.signature,
-      )
-    : verify(signature.hash, message, { key: publicKey, dsaEncoding: 'der' }, ecdsaDer(signature));
-  if (!good)
+  if (!holds(publicKeyOf(key), message, signature))
     throw new KallioError<TpmCode>(
       'TPM_SIGNATURE_INVALID',
       'This signature is not by that key over that message.',
     );
+}
+
+function holds(key: KeyObject, message: Uint8Array, signature: TpmtSignature): boolean {
+  switch (signature.scheme) {
+    // The bare key stands for node's defaults, DER and PKCS #1: naming them makes a verification a fifth dearer.
+    case 'ecdsa':
+      return verify(signature.hash, message, key, ecdsaDer(signature));
+    case 'rsassa':
+      return verify(signature.hash, message, key, signature.signature);
+    case 'rsapss':
+      return verify(signature.hash, message, { key, ...PSS }, signature.signature);
+  }
 }
