@@ -57,8 +57,12 @@ export class Watched {
     const maker = await TpmMaker.create(join(dir, 'maker'));
     await maker.make(join(dir, 'tpm'));
     const bare = bareTpmPolicy('watched-1', 'builder');
-    const { '10': _, ...pcrs } = bare.reference.pcrs;
-    const reference = { ...bare.reference, pcrs, ima: { digests: referenceValues(KNOWN_FILES) } };
+    const { '10': _, ...pcrs } = bare.reference.pcrs ?? {};
+    const reference = {
+      ...bare.reference,
+      pcrs,
+      ima: { classes: [{ name: 'tools', digests: referenceValues(KNOWN_FILES) }] },
+    };
     await writeFile(join(dir, 'policy.json'), JSON.stringify({ ...bare, reference }));
     const port = await freePort();
     const dataDir = join(dir, 'server');

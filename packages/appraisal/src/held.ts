@@ -1,7 +1,8 @@
 import type { Digest } from '@kallio/codec';
 import { parseDigest } from '@kallio/codec';
 import type { Continuity } from './continuity.ts';
-import { type AppraisalPolicy, compilePolicy } from './policy.ts';
+import { policyDigest } from './policy/digest.ts';
+import type { AppraisalPolicy } from './policy/schema.ts';
 
 /** What a verifier holds of an attester, and evidence need not show again in this boot. */
 export interface Held {
@@ -22,7 +23,7 @@ export function heldOf(continuity: Continuity | undefined, policy: AppraisalPoli
   if (continuity === undefined) return { ima: 0, instanceLog: 0 };
   const { boot, ima, instanceLog, eventLog, inventory } = continuity;
   // Entries that another policy let pass are judged again, from the first one.
-  const judged = policy !== undefined && ima?.policy === compilePolicy(policy).digest;
+  const judged = ima !== undefined && policy !== undefined && ima.policy === policyDigest(policy);
   return {
     boot: boot.resetCount,
     ima: judged ? ima.entries : 0,

@@ -42,9 +42,9 @@ const zeros = Array.from({ length: 10 }, () => new Uint8Array(32));
 /** Allows the files that {@link measured} measures, and nothing else. */
 function policyFor(files: number): AppraisalPolicy {
   const bare = bareTpmPolicy('ima-1', 'device');
-  const { '10': _, ...pcrs } = bare.reference.pcrs;
+  const { '10': _, ...pcrs } = bare.reference.pcrs ?? {};
   const digests = Array.from({ length: files }, (_, i) => Buffer.from(file(i)).toString('hex'));
-  return { ...bare, reference: { ...bare.reference, pcrs, ima: { digests } } };
+  return { ...bare, reference: { ...bare.reference, pcrs, ima: { classes: [{ name: 'files', digests }] } } };
 }
 const IMA_POLICY = policyFor(FILES);
 
