@@ -59,12 +59,12 @@ export function policyFor({ firmware, ima }: Model, more: number): AppraisalPoli
     pcrs: [...QUOTED_PCRS],
     reference: {
       pcrs: { 11: [zero], 12: [zero], 13: [zero], 15: [zero] },
-      events: firmware.events.map(({ pcr, digest }, index) => ({
+      boot: firmware.events.map(({ pcr, digest }, index) => ({
         pcr,
-        name: `event ${index}`,
-        digests: [toHex(digest)],
+        class: 'firmware',
+        values: [{ name: `event ${index}`, digest: toHex(digest) }],
       })),
-      ima: { digests: [...ima.files, ...other] },
+      ima: { classes: [{ name: 'everything', digests: [...ima.files, ...other] }] },
     },
     tiers: ['A', 'B', 'C'],
   };

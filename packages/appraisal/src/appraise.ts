@@ -21,7 +21,8 @@ import { judgeIma } from './ima.ts';
 import { judgeInstanceLog } from './instance-log.ts';
 import { digestsOf, type ImageReference, type InstanceAppraisal, judgeInstances } from './instances.ts';
 import { judgePcrs } from './pcrs.ts';
-import { type AppraisalPolicy, type CompiledPolicy, compilePolicy } from './policy.ts';
+import { type CompiledPolicy, compilePolicy, type ReferenceSets } from './policy/compile.ts';
+import type { AppraisalPolicy } from './policy/schema.ts';
 import { hasVerifiedRoot, judgeTier, limitsOf } from './tier.ts';
 
 /** What an appraisal judges, and by what. */
@@ -37,6 +38,8 @@ export interface AppraisalInput {
   /** What was kept of this attester's last authentic evidence. */
   readonly previous?: Continuity;
   readonly policy: AppraisalPolicy;
+  /** The reference-set files that the policy names. Give the same map each time: the policy is compiled once for it. */
+  readonly sets?: ReferenceSets;
   /** Reference values of an image, where they are known. */
   readonly images?: (digest: Digest) => ImageReference | undefined;
   readonly now: Date;
@@ -76,7 +79,7 @@ export interface Appraisal {
 export function appraise(input: AppraisalInput): Appraisal {
   const { message, previous } = input;
   const evidenceDigest = canonicalDigest(message);
-  const policy = compilePolicy(input.policy);
+  const policy = compilePolicy(input.policy, input.sets);
   const quote = authenticate(input, policy);
   if (!('pcrs' in quote)) return unauthentic(input, quote, evidenceDigest);
 

@@ -9,7 +9,8 @@ import {
 } from '@kallio/evidence';
 import { type AppraisalCode, because, refusalOf } from './codes.ts';
 import type { KeptEventLog } from './continuity.ts';
-import type { CompiledPolicy } from './policy.ts';
+import type { CompiledPolicy } from './policy/compile.ts';
+import type { BootClass } from './policy/schema.ts';
 
 /** PCRs that only the firmware and what it starts extend; what a quote shows of them must be what the log says. */
 const FIRMWARE_PCRS: ReadonlySet<number> = new Set([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
@@ -82,31 +83,30 @@ function judgeEvents(
   kept: KeptEventLog,
   policy: CompiledPolicy,
 ): Refusal<AppraisalCode>[] | undefined {
-  const references = policy.events.get(pcr);
+  const references = policy.boot.get(pcr);
   if (references === undefined) return undefined;
   const refusals: Refusal<AppraisalCode>[] = [];
-  const seen = new Set<string>();
+  const seen = new Set<BootClass>();
   for (const event of kept.events) {
     if (event.pcr !== pcr) continue;
-    seen.add(event.digest);
-    if (!references.names.has(event.digest)) {
+    const known = references.known.get(event.digest);
+    if (known !== undefined) seen.add(known.class);
+    // Where a separator may stand is judged already.
+    else if (!SEPARATED_PCRS.has(pcr) || event.digest !== SEPARATOR) {
       refusals.push(
         because(
           'EVENT_UNKNOWN',
           `Event ${event.index}, in PCR ${pcr}, has no reference value: ${event.digest}.`,
-          {
-            pointer: `event:${event.index}`,
-          },
+          { pointer: `event:${event.index}` },
         ),
       );
     }
   }
   // Stops firmware that leaves a measurement out: each event that is there is known, but one that must be is not.
-  for (const [name, digests] of references.required) {
-    if (![...digests].some((digest) => seen.has(digest))) {
-      refusals.push(
-        because('EVENT_MISSING', `PCR ${pcr} holds no measurement of ${name}.`, { pointer: `pcr:${pcr}` }),
-      );
+  for (const required of references.required) {
+    if (!seen.has(required)) {
+      const message = `PCR ${pcr} holds no known measurement of the class ${required}.`;
+      refusals.push(because('EVENT_MISSING', message, { pointer: `pcr:${pcr}` }));
     }
   }
   return refusals;

@@ -83,6 +83,8 @@ const CONSEQUENCES = {
   IMA_NO_REFERENCE: unknownExecutables,
   IMA_BOOT_AGGREGATE: wrongExecutables,
   IMA_FILE_UNKNOWN: wrongExecutables,
+  IMA_FILE_MISPLACED: wrongExecutables,
+  REFERENCE_SET_MISSING: unknownExecutables,
   IMA_VIOLATION: wrongExecutables,
 
   INSTANCE_LOG_MISMATCH: wrongExecutables,

@@ -10,7 +10,8 @@ import {
 } from '@kallio/evidence';
 import { type AppraisalCode, because, refusalOf } from './codes.ts';
 import type { KeptIma, UnmatchedEntry } from './continuity.ts';
-import type { CompiledPolicy } from './policy.ts';
+import type { ClassDigests, CompiledPolicy, ImaReferences } from './policy/compile.ts';
+import type { DigestKind } from './reference-set/set.ts';
 
 /** Most entries without reference value that are kept; what has more is past saving. */
 const MAX_UNMATCHED = 256;
@@ -18,6 +19,7 @@ const MAX_NAME = 512;
 /** Digest algorithms that a reference value may be of. */
 const STRONG: ReadonlySet<string> = new Set(['sha256', 'sha384', 'sha512']);
 const VIOLATION = 'violation';
+const VERITY = 'verity:';
 const BOOT_AGGREGATE = 'boot_aggregate';
 const AGGREGATED_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
@@ -42,6 +44,7 @@ export interface ImaVerdict {
 /** Replays the IMA log from where it was judged last to the quoted PCR 10, and judges its entries. */
 export function judgeIma(facts: ImaFacts): ImaVerdict {
   const { shown, quoted, policy } = facts;
+  if (policy.missingSets.length > 0) return refused(facts.previous, missingSets(policy));
   // Entries that another policy let pass have to be judged again: from the first one.
   const held = facts.previous?.policy === policy.digest ? facts.previous : undefined;
   if (shown === undefined && held === undefined) {
@@ -175,7 +178,9 @@ class EntryJudge {
   #known(name: string, digest: string): boolean {
     const { policy, inImage } = this.#facts;
     if (digest === VIOLATION) return policy.ima?.violations.has(name) ?? false;
-    return (policy.ima?.digests.has(digest) ?? false) || inImage(digest);
+    const held = policy.ima?.digests.get(policy.ima.classes.of(name) ?? '');
+    if (held !== undefined && hasReference(held, digest)) return true;
+    return held?.hostOnly !== true && inImage(digest);
   }
 
   finish(pcr: Uint8Array, ahead: ImaEntry | undefined): ImaVerdict {
@@ -188,7 +193,7 @@ class EntryJudge {
       policy.ima !== undefined
         ? unmatched
         : unmatched.filter(({ index }) => index === 0 && this.#hasAggregated());
-    const refusals = judged.map(refusalOfEntry);
+    const refusals = judged.map((entry) => refusalOfEntry(entry, policy.ima));
     if (policy.ima === undefined) refusals.push(noReference());
     if (this.#overflow && policy.ima !== undefined) {
       refusals.push(
@@ -216,20 +221,52 @@ class EntryJudge {
 function referenceOf({ algorithm, type, value }: ReturnType<typeof decodeImaEntry>['digest']): string {
   // A SHA-1 digest names no file any more.
   if (!STRONG.has(algorithm)) return `${algorithm}:${value.slice(0, 128)}`;
-  return type === 'verity' ? `verity:${value}` : value;
+  return type === 'verity' ? VERITY + value : value;
 }
 
-function refusalOfEntry({ index, name, digest }: UnmatchedEntry): Refusal<AppraisalCode> {
+/** True where a digest, as {@link referenceOf} writes it, is among those of a class. */
+function hasReference({ index }: ClassDigests, reference: string): boolean {
+  const kind: DigestKind = reference.startsWith(VERITY) ? 'verity' : 'file';
+  const hex = kind === 'verity' ? reference.slice(VERITY.length) : reference;
+  return index.has(kind, Buffer.from(hex, 'hex'));
+}
+
+function refusalOfEntry(
+  { index, name, digest }: UnmatchedEntry,
+  references: ImaReferences | undefined,
+): Refusal<AppraisalCode> {
   const pointer = `ima:${index}`;
   if (index === 0) {
     const message = 'The IMA log does not begin with the SHA-256 aggregate of the quoted PCRs 0 to 9.';
     return because('IMA_BOOT_AGGREGATE', message, { pointer });
   }
-  return digest === VIOLATION
-    ? because('IMA_VIOLATION', `The kernel could not vouch for what was read of ${name}.`, { pointer })
-    : because('IMA_FILE_UNKNOWN', `${name} was measured, and has no reference value: ${digest}.`, {
-        pointer,
-      });
+  if (digest === VIOLATION) {
+    return because('IMA_VIOLATION', `The kernel could not vouch for what was read of ${name}.`, { pointer });
+  }
+  const own = references?.classes.of(name);
+  const other = [...(references?.digests ?? [])].find(([, one]) => hasReference(one, digest))?.[0];
+  // Stops an approved file from being put in another's place, where the policy asks for more than approval.
+  if (own !== undefined && other !== undefined && other !== own) {
+    return because(
+      'IMA_FILE_MISPLACED',
+      `${name} was measured as ${digest}, which is known for files of the class ${other}, but not for ${own}.`,
+      { pointer },
+    );
+  }
+  return because('IMA_FILE_UNKNOWN', `${name} was measured, and has no reference value: ${digest}.`, {
+    pointer,
+  });
+}
+
+function missingSets({ missingSets: [first] }: CompiledPolicy): Refusal<AppraisalCode> {
+  return because(
+    'REFERENCE_SET_MISSING',
+    `The policy names the reference set ${first?.name}, ${first?.digest}, which is not here.`,
+    {
+      pointer: '/reference/ima/classes',
+      hint: 'Put its file where the policy is read from: see docs/policy.md.',
+    },
+  );
 }
 
 function noReference(): Refusal<AppraisalCode> {

@@ -5,5 +5,15 @@ export { SessionClaims } from './ear/claims.ts';
 export { type EarInput, issueEar } from './ear/issue.ts';
 export { type EarClaims, type EarCode, type EarTrust, type SubjectClaims, verifyEar } from './ear/verify.ts';
 export type { ImageReference, InstanceAppraisal } from './instances.ts';
-export { AppraisalPolicy, bareTpmPolicy } from './policy.ts';
+export { bareTpmPolicy } from './policy/bare.ts';
+export { type PolicyCode, parsePolicy } from './policy/check.ts';
+export { namedSets, type ReferenceSets } from './policy/compile.ts';
+export { AppraisalPolicy, type BootClass, type BootValue, type PathClass } from './policy/schema.ts';
 export { appraiseQuote, type QuoteAppraisal, type QuoteInput } from './quote.ts';
+export type { ReferenceCode } from './reference-set/code.ts';
+export {
+  type DigestKind,
+  parseReferenceSet,
+  type ReferenceSet,
+  referenceSetOf,
+} from './reference-set/set.ts';

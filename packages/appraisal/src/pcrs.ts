@@ -1,7 +1,7 @@
 import { equalBytes, type Refusal, toHex } from '@kallio/codec';
 import { zeroPcr } from '@kallio/evidence';
 import { type AppraisalCode, because } from './codes.ts';
-import type { CompiledPolicy } from './policy.ts';
+import type { CompiledPolicy } from './policy/compile.ts';
 
 const ZERO = zeroPcr('sha256');
 

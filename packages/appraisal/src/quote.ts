@@ -3,7 +3,8 @@ import type { Attestation, EvidenceMessage, OfferedPcrs } from '@kallio/evidence
 import { bootOf, judgeShown, type PlatformAppraisal, verifiedQuote } from './appraise.ts';
 import { type AppraisalCode, because, verdictOf } from './codes.ts';
 import type { BootState } from './continuity.ts';
-import { type AppraisalPolicy, compilePolicy } from './policy.ts';
+import { compilePolicy, type ReferenceSets } from './policy/compile.ts';
+import type { AppraisalPolicy } from './policy/schema.ts';
 
 /** A quote by itself, outside Kallio's evidence message: what somebody with files in hand has. */
 export interface QuoteInput extends Pick<EvidenceMessage, 'eventLog' | 'ima'> {
@@ -15,6 +16,8 @@ export interface QuoteInput extends Pick<EvidenceMessage, 'eventLog' | 'ima'> {
   readonly qualifyingData: Uint8Array;
   /** Left out, only what needs no reference values is judged, and the best state is UNKNOWN. */
   readonly policy?: AppraisalPolicy;
+  /** The reference-set files that the policy names. */
+  readonly sets?: ReferenceSets;
 }
 
 /** What a quote by itself came to. */
@@ -39,7 +42,7 @@ const REFERENCE_MISSING: ReadonlySet<AppraisalCode> = new Set([
  */
 export function appraiseQuote(input: QuoteInput): QuoteAppraisal {
   const { eventLog, ima, policy = emptyPolicy(input.pcrs) } = input;
-  const compiled = compilePolicy(policy);
+  const compiled = compilePolicy(policy, input.sets);
   const quote = verifiedQuote(input, () => ({ ...input, bank: policy.bank, pcrs: compiled.pcrs }));
   if (!('pcrs' in quote)) {
     return { authentic: false, platform: { ...verdictOf([quote]), limits: [] } };

@@ -2,7 +2,7 @@ import type { Refusal } from '@kallio/codec';
 import type { Inventory } from '@kallio/evidence';
 import type { BootLogVerdict } from './boot-log.ts';
 import type { AppraisalCode, Tier } from './codes.ts';
-import type { CompiledPolicy } from './policy.ts';
+import type { CompiledPolicy } from './policy/compile.ts';
 
 /** PCRs of the firmware: each is extended, with a separator at least, wherever a boot is measured. */
 const FIRMWARE_PCRS = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -37,11 +37,13 @@ function isMeasuredBoot({ quoted, refusals, excluded }: TierFacts): boolean {
 /** True where the boot log, replayed to the quote, holds the event that only a verified root leads to. */
 export function hasVerifiedRoot(
   { kept, judged }: Pick<BootLogVerdict, 'kept' | 'judged'>,
-  { verifiedRoot }: CompiledPolicy,
+  { boot }: CompiledPolicy,
 ): boolean {
-  if (verifiedRoot === undefined || kept === undefined || !judged.has(verifiedRoot.pcr)) return false;
-  const { pcr, digests } = verifiedRoot;
-  return kept.events.some((event) => event.pcr === pcr && digests.has(event.digest));
+  return (
+    kept?.events.some(
+      ({ pcr, digest }) => judged.has(pcr) && boot.get(pcr)?.known.get(digest)?.verifiedRoot === true,
+    ) ?? false
+  );
 }
 
 /** What evidence of this kind can't show, for a person. */

@@ -48,6 +48,7 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
     store,
     config,
     policies: loaded.policies,
+    sets: loaded.sets,
     images: new ImageLookup(store),
     keys: loaded.resultKeys,
     nonces: new Nonces(store, config.attestation.nonceSeconds),

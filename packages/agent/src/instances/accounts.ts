@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { agentError } from '../error.ts';
 import type { Approved } from './config-check.ts';
@@ -13,15 +13,21 @@ interface Account {
   readonly home: string | undefined;
 }
 
+/** Longest /etc/passwd or /etc/group that is read, in bytes. */
 const MAX_BYTES = 1024 * 1024;
+/** Engines take no uid or gid above. */
+const MAX_ID = 0x7fff_ffff;
 
 /**
  * Throws unless the process runs as who the image's user is in the image's own files. Call it after those were compared
  * with the file manifest.
  */
-export async function checkAccount(approved: Approved, imageUser: string): Promise<void> {
+export async function checkAccount(
+  approved: Pick<Approved, 'root' | 'user' | 'home'>,
+  imageUser: string,
+): Promise<void> {
   const { root, user, home } = approved;
-  const account = resolve(imageUser, await table(root, 'passwd'), await table(root, 'group'));
+  const account = accountOf(imageUser, await table(root, 'passwd'), await table(root, 'group'));
   // Attack: a user given by name, run as another one; or in groups that own what this one may not read.
   const inGroups = (user.additionalGids ?? []).every(
     (gid) => gid === account?.gid || account?.groups.includes(gid) === true,
@@ -41,52 +47,90 @@ export async function checkAccount(approved: Approved, imageUser: string): Promi
   }
 }
 
-/** As engines do (runc's libcontainer/user, GetExecUser): undefined where they would refuse. */
-function resolve(
+/**
+ * As engines do (runc's libcontainer/user, GetExecUser): undefined where they would refuse. The first line that fits
+ * counts. Where they take an id that is no number for 0, which is root, this is stricter: then it is nobody.
+ */
+function accountOf(
   imageUser: string,
   passwd: readonly string[][],
   group: readonly string[][],
 ): Account | undefined {
   const [user = '', groupName = ''] = imageUser.split(':');
   const entry = passwd.find(([name, , uid]) =>
-    user === '' ? uid === '0' : isNumber(user) ? Number(uid) === Number(user) : name === user,
+    user === '' ? idOf(uid) === 0 : isNumber(user) ? idOf(uid) === Number(user) : name === user,
   );
-  if (entry === undefined && user !== '' && user !== 'root' && !isNumber(user)) return undefined;
-  const uid = entry === undefined ? Number(isNumber(user) ? user : 0) : Number(entry[2]);
+  // Without a line, a number is a user of its own, and so is root.
+  const [uid, gid] =
+    entry !== undefined
+      ? [idOf(entry[2]), idOf(entry[3])]
+      : [user === '' || user === 'root' ? 0 : idOf(user), 0];
+  if (uid === undefined || gid === undefined) return undefined;
   const home = entry?.[5];
   if (groupName === '') {
+    const [name] = entry ?? [];
     const groups = group
-      .filter(([, , , members = '']) => entry !== undefined && members.split(',').includes(entry[0] ?? ''))
-      .map(([, , gid]) => Number(gid));
-    return { uid, gid: Number(entry?.[3] ?? 0), groups, home };
+      .filter(([, , , members = '']) => name !== undefined && members.split(',').includes(name))
+      .flatMap(([, , id]) => idOf(id) ?? []);
+    return { uid, gid, groups, home };
   }
-  const named = group.find(([name, , gid]) =>
-    isNumber(groupName) ? Number(gid) === Number(groupName) : name === groupName,
+  const named = group.find(([name, , id]) =>
+    isNumber(groupName) ? idOf(id) === Number(groupName) : name === groupName,
   );
-  if (named === undefined && !isNumber(groupName)) return undefined;
-  return { uid, gid: Number(named?.[2] ?? groupName), groups: [], home };
+  const asked = idOf(named === undefined ? groupName : named[2]);
+  return asked === undefined ? undefined : { uid, gid: asked, groups: [], home };
 }
 
-/** The lines of a file in the root's /etc, by their fields. Its last step is not followed where it is a link. */
+/** The lines of a file in the root's /etc, by their fields; none where there is no such file. */
 async function table(root: string, name: string): Promise<string[][]> {
-  let file: Awaited<ReturnType<typeof open>>;
+  // Attack: /etc, or the file in it, is a link to the machine's own. So each step is opened by itself and none followed.
+  const etc = await opened(join(root, 'etc'), constants.O_DIRECTORY, name);
+  if (etc === undefined) return [];
   try {
-    file = await open(join(root, 'etc', name), constants.O_RDONLY | constants.O_NOFOLLOW);
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw agentError('INSTANCE_CONFIG_USER', `The image’s /etc/${name} can’t be read.`, { cause: error });
-  }
-  try {
-    const { buffer, bytesRead } = await file.read({ buffer: new Uint8Array(MAX_BYTES), position: 0 });
-    return new TextDecoder()
-      .decode(buffer.subarray(0, bytesRead))
-      .split('\n')
-      .map((line) => line.trim())
-      .filter((line) => line !== '' && !line.startsWith('#'))
-      .map((line) => line.split(':'));
+    // Not blocking: a pipe in the file's place would keep whoever opens it waiting.
+    const file = await opened(`/proc/self/fd/${etc.fd}/${name}`, constants.O_NONBLOCK, name);
+    if (file === undefined) return [];
+    try {
+      return (await contents(file, name))
+        .split('\n')
+        .map((line) => line.trim())
+        .filter((line) => line !== '')
+        .map((line) => line.split(':'));
+    } finally {
+      await file.close();
+    }
   } finally {
-    await file.close();
+    await etc.close();
   }
+}
+
+async function opened(path: string, flag: number, name: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | flag);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw unreadable(name, error);
+  }
+}
+
+async function contents(file: FileHandle, name: string): Promise<string> {
+  const stats = await file.stat();
+  // Attack: a file so long that only a part of it is read, of which the last line is cut into another number.
+  if (!stats.isFile() || stats.size > MAX_BYTES) throw unreadable(name);
+  return new TextDecoder().decode(await file.readFile());
+}
+
+function unreadable(name: string, cause?: unknown) {
+  return agentError(
+    'INSTANCE_CONFIG_USER',
+    `The image’s /etc/${name} can’t be read: it is not a file of at most ${MAX_BYTES / 1024} KiB, or a link leads to it.`,
+    { pointer: `file:/etc/${name}`, cause },
+  );
+}
+
+/** An id as such a file writes it; undefined where it is none that a user or group may have. */
+function idOf(text: string | undefined): number | undefined {
+  return text !== undefined && isNumber(text) && Number(text) <= MAX_ID ? Number(text) : undefined;
 }
 
 function isNumber(text: string): boolean {

@@ -48,7 +48,7 @@ export function judge(
   asked: Asked,
   now: Date,
 ): Judged {
-  const { store, policies, images, nonces } = verifier;
+  const { store, policies, sets, images, nonces } = verifier;
   // Stops one attester's evidence from being shown as another's; the quote is bound to the id as well.
   if (message.attester !== claim.attester) {
     throw new KallioError(
@@ -85,6 +85,7 @@ export function judge(
     akPublic: claim.akPublic,
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
+    sets,
     images: (image) => images.get(image),
     now,
   });

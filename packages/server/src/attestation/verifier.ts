@@ -1,4 +1,4 @@
-import type { AppraisalPolicy } from '@kallio/appraisal';
+import type { AppraisalPolicy, ReferenceSets } from '@kallio/appraisal';
 import type { AttesterKind } from '@kallio/protocol';
 import type { ImageLookup } from '../images/references.ts';
 import type { ServerConfig } from '../setup/config.ts';
@@ -12,6 +12,8 @@ export interface Verifier {
   readonly store: Store;
   readonly config: ServerConfig;
   readonly policies: ReadonlyMap<AttesterKind, AppraisalPolicy>;
+  /** The reference sets that the policies name. */
+  readonly sets: ReferenceSets;
   readonly images: ImageLookup;
   readonly keys: ResultKeys;
   readonly nonces: Nonces;

@@ -1,8 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { AppraisalPolicy } from '@kallio/appraisal';
-import { decodeShape, fromUtf8, KallioError, parseJson } from '@kallio/codec';
+import { dirname, join } from 'node:path';
+import { fromUtf8, KallioError } from '@kallio/codec';
 import { createAuthority, parsePemCertificates } from '@kallio/pki';
 import type { ServerCode } from '../codes.ts';
 import { hashToken, newToken } from '../secrets.ts';
@@ -10,6 +9,7 @@ import { openStore } from '../store/store.ts';
 import { type ConfigDecisions, defaultConfig } from './config.ts';
 import { writeDurably } from './files.ts';
 import { type Layout, layoutOf } from './layout.ts';
+import { readPolicyFile, setFile } from './policy-file.ts';
 import { createResultKeys } from './result-keys.ts';
 import { renewServerTls } from './transport.ts';
 
@@ -53,14 +53,14 @@ export async function initServer(
   const policies = [
     { from: builderPolicy, to: layout.builderPolicy },
     { from: devicePolicy, to: layout.devicePolicy },
-  ].flatMap(({ from, to }) => (from === undefined ? [] : [{ to, text: readPolicy(from) }]));
+  ].flatMap(({ from, to }) => (from === undefined ? [] : policyFiles(from, to)));
 
-  for (const dir of [layout.root, layout.keys, layout.ekRoots, layout.policies]) {
+  for (const dir of [layout.root, layout.keys, layout.ekRoots, layout.policies, layout.policySets]) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
   const ca = await createKeys(layout, config.names, config.trustDomain, now);
   for (const [i, { pem }] of roots.entries()) writeDurably(join(layout.ekRoots, `root-${i + 1}.pem`), pem);
-  for (const { to, text } of policies) writeDurably(to, text);
+  for (const { to, content } of policies) writeDurably(to, content);
   const adminToken = resetAdminToken(dataDir, now);
   // Last, because its presence says that the rest is there.
   writeDurably(layout.config, `${JSON.stringify(config, null, 2)}\n`);
@@ -114,10 +114,13 @@ function readPem(path: string): string {
   return pem;
 }
 
-function readPolicy(path: string): string {
-  const text = readGiven(path);
-  decodeShape(AppraisalPolicy, parseJson(text), 'CONFIG_INVALID' satisfies ServerCode, `The policy ${path}`);
-  return text;
+/** A policy and its reference sets, as files to be written: the sets first, so that no policy is without them. */
+function policyFiles(from: string, to: string): { to: string; content: string | Uint8Array }[] {
+  const { sets } = readPolicyFile(from);
+  return [
+    ...[...sets].map(([digest, set]) => ({ to: setFile(dirname(to), digest), content: set.toBytes() })),
+    { to, content: readGiven(from) },
+  ];
 }
 
 function readGiven(path: string): string {

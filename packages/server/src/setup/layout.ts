@@ -18,6 +18,8 @@ export function layoutOf(dataDir: string) {
     logWitnessedKey: join(dataDir, 'keys', 'log-ed25519.key'),
     ekRoots: join(dataDir, 'ek-roots'),
     policies: join(dataDir, 'policies'),
+    /** Reference-set files that the policies name, by SHA-256. */
+    policySets: join(dataDir, 'policies', 'sets'),
     builderPolicy: join(dataDir, 'policies', 'builder.json'),
     devicePolicy: join(dataDir, 'policies', 'device.json'),
     store: join(dataDir, 'store.sqlite'),

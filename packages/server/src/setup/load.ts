@@ -1,14 +1,15 @@
 import { createPrivateKey } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AppraisalPolicy } from '@kallio/appraisal';
-import { KallioError } from '@kallio/codec';
+import type { AppraisalPolicy, ReferenceSet } from '@kallio/appraisal';
+import { type Digest, KallioError } from '@kallio/codec';
 import { parsePemCertificates } from '@kallio/pki';
 import type { AttesterKind } from '@kallio/protocol';
 import type { LogKeys } from '@kallio/tlog';
 import type { ServerCode } from '../codes.ts';
-import { readConfig, readJsonFile, type ServerConfig } from './config.ts';
+import { readConfig, type ServerConfig } from './config.ts';
 import type { Layout } from './layout.ts';
+import { readPolicyFile } from './policy-file.ts';
 import { type ResultKeys, readResultKeys } from './result-keys.ts';
 
 /** Everything of the data folder that a running server reads once. */
@@ -22,6 +23,8 @@ export interface Loaded {
   /** DER. */
   readonly ekRoots: readonly Uint8Array[];
   readonly policies: ReadonlyMap<AttesterKind, AppraisalPolicy>;
+  /** Every reference set that one of the policies names. */
+  readonly sets: ReadonlyMap<Digest, ReferenceSet>;
 }
 
 /** Reads a data folder; `SERVER_NOT_INITIALISED`, or `CONFIG_INVALID` naming the file that is wrong. */
@@ -36,10 +39,16 @@ export function loadDataDir(layout: Layout): Loaded {
     );
   }
   const policies = new Map<AttesterKind, AppraisalPolicy>();
-  if (existsSync(layout.builderPolicy))
-    policies.set('builder', readJsonFile(layout.builderPolicy, AppraisalPolicy));
-  if (existsSync(layout.devicePolicy))
-    policies.set('device', readJsonFile(layout.devicePolicy, AppraisalPolicy));
+  const sets = new Map<Digest, ReferenceSet>();
+  for (const [kind, path] of [
+    ['builder', layout.builderPolicy],
+    ['device', layout.devicePolicy],
+  ] as const) {
+    if (!existsSync(path)) continue;
+    const file = readPolicyFile(path);
+    policies.set(kind, file.policy);
+    for (const [digest, set] of file.sets) sets.set(digest, set);
+  }
   return {
     config: readConfig(layout.config),
     ca: read(layout.ca),
@@ -57,6 +66,7 @@ export function loadDataDir(layout: Layout): Loaded {
       .sort()
       .flatMap((name) => parsePemCertificates(read(join(layout.ekRoots, name)))),
     policies,
+    sets,
   };
 }
 

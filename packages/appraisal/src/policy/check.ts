@@ -1,0 +1,56 @@
+import { decodeShape, KallioError } from '@kallio/codec';
+import { AppraisalPolicy } from './schema.ts';
+
+/** Code of a policy that can't be used. */
+export type PolicyCode = 'POLICY_INVALID';
+
+/** A policy out of JSON; `POLICY_INVALID` with a pointer to what is wrong in it. */
+export function parsePolicy(json: unknown): AppraisalPolicy {
+  const code: PolicyCode = 'POLICY_INVALID';
+  const policy = decodeShape(AppraisalPolicy, json, code, 'The policy');
+  checkPolicy(policy);
+  return policy;
+}
+
+/** What a schema can't say. Each of these would leave something unjudged that the policy seems to judge. */
+export function checkPolicy({ pcrs, reference, excluded = {} }: AppraisalPolicy): void {
+  const quoted = new Set(pcrs);
+  const named = [
+    ...Object.keys(reference.pcrs ?? {}).map((pcr) => [`/reference/pcrs/${pcr}`, Number(pcr)] as const),
+    ...Object.keys(excluded).map((pcr) => [`/excluded/${pcr}`, Number(pcr)] as const),
+    ...(reference.boot ?? []).map(({ pcr }, i) => [`/reference/boot/${i}/pcr`, pcr] as const),
+  ];
+  for (const [pointer, pcr] of named) {
+    if (!quoted.has(pcr)) throw invalid(pointer, `PCR ${pcr} is spoken of, but is not among the quoted PCRs`);
+  }
+  for (const pcr of Object.keys(excluded)) {
+    if (reference.pcrs?.[pcr] !== undefined)
+      throw invalid(`/excluded/${pcr}`, `PCR ${pcr} is excluded, and has reference values`);
+  }
+  checkClasses(reference.ima?.classes ?? []);
+}
+
+type Classes = NonNullable<AppraisalPolicy['reference']['ima']>['classes'];
+
+function checkClasses(classes: Classes): void {
+  const seen = new Set<string>();
+  const paths = new Set<string>();
+  let others = 0;
+  for (const [i, one] of classes.entries()) {
+    const pointer = `/reference/ima/classes/${i}`;
+    if (seen.has(one.name)) throw invalid(`${pointer}/name`, `The class ${one.name} is there twice`);
+    seen.add(one.name);
+    if (one.digests === undefined && one.sets === undefined)
+      throw invalid(pointer, `The class ${one.name} has no reference values`);
+    if (one.paths === undefined && ++others > 1)
+      throw invalid(pointer, 'Two classes have no paths; one can hold every other file');
+    for (const [k, path] of (one.paths ?? []).entries()) {
+      if (paths.has(path)) throw invalid(`${pointer}/paths/${k}`, `The path ${path} is of two classes`);
+      paths.add(path);
+    }
+  }
+}
+
+function invalid(pointer: string, why: string): KallioError<PolicyCode> {
+  return new KallioError('POLICY_INVALID', `The policy can’t be used: ${why}.`, { pointer });
+}
