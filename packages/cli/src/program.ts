@@ -6,6 +6,7 @@ import { buildCommand } from './commands/build.ts';
 import { bundleCommand } from './commands/bundle.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
+import { evidenceCommand } from './commands/evidence.ts';
 import { instancesCommand } from './commands/instances.ts';
 import { joinTokenCommand } from './commands/join-token.ts';
 import { logCommand } from './commands/log.ts';
@@ -46,6 +47,7 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     packagesCommand,
     appsCommand,
     instancesCommand,
+    evidenceCommand,
     policyCommand,
     joinTokenCommand,
     tokenCommand,
