@@ -31,12 +31,10 @@ export function bundleCommand(context: Context): Command {
 }
 
 async function verify(context: Context, artifact: string, flags: Flags): Promise<void> {
-  const [{ fromUtf8, isDigest, KallioError }, { publicKeyOfPem, verifyBundleWithKey }] = await Promise.all([
-    import('@kallio/codec'),
-    import('@kallio/signature'),
-  ]);
+  const [{ fromUtf8, isDigest, KallioError }, { MAX_BUNDLE, publicKeyOfPem, verifyBundleWithKey }] =
+    await Promise.all([import('@kallio/codec'), import('@kallio/signature')]);
   const files = {
-    bundle: readFile(flags.bundle),
+    bundle: readFile(flags.bundle, MAX_BUNDLE),
     key: readFile(flags.key),
     trustedRoot: readFile(flags.trustedRoot),
     artifact: isDigest(artifact) ? artifact : readFile(artifact),
