@@ -18,6 +18,8 @@ export interface QuoteInput extends Pick<EvidenceMessage, 'eventLog' | 'ima'> {
   readonly policy?: AppraisalPolicy;
   /** The reference-set files that the policy names. */
   readonly sets?: ReferenceSets;
+  /** Whether the caller knows the AK’s TPM to be of a maker with a public root. Left out, it is taken not to be. */
+  readonly endorsement?: 'public' | 'private';
 }
 
 /** What a quote by itself came to. */
@@ -25,6 +27,8 @@ export interface QuoteAppraisal {
   /** True when the AK signed the quote, over this nonce and the PCRs shown. */
   readonly authentic: boolean;
   readonly platform: PlatformAppraisal;
+  /** How much of the logs was replayed to the quote. */
+  readonly replayed: { readonly events?: number; readonly imaEntries?: number };
   /** The boot that the quote was made in; absent when it was not authentic. */
   readonly boot?: BootState;
 }
@@ -45,13 +49,17 @@ export function appraiseQuote(input: QuoteInput): QuoteAppraisal {
   const compiled = compilePolicy(policy, input.sets);
   const quote = verifiedQuote(input, () => ({ ...input, bank: policy.bank, pcrs: compiled.pcrs }));
   if (!('pcrs' in quote)) {
-    return { authentic: false, platform: { ...verdictOf([quote]), limits: [] } };
+    return { authentic: false, platform: { ...verdictOf([quote]), limits: [] }, replayed: {} };
   }
   const shown = { ...(eventLog === undefined ? {} : { eventLog }), ...(ima === undefined ? {} : { ima }) };
-  const { platform } = judgeShown({ policy, shown }, compiled, quote, undefined);
+  const { platform, next } = judgeShown({ ...input, policy, shown }, compiled, quote, undefined);
   return {
     authentic: true,
     platform: input.policy === undefined ? withoutPolicy(platform) : platform,
+    replayed: {
+      ...(next.eventLog === undefined ? {} : { events: next.eventLog.events.length }),
+      ...(next.ima === undefined ? {} : { imaEntries: next.ima.entries }),
+    },
     boot: bootOf(quote),
   };
 }

@@ -7,6 +7,7 @@ import { bundleCommand } from './commands/bundle.ts';
 import { copyCommand } from './commands/copy.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
+import { evidenceCommand } from './commands/evidence.ts';
 import { instancesCommand } from './commands/instances.ts';
 import { joinTokenCommand } from './commands/join-token.ts';
 import { logCommand } from './commands/log.ts';
@@ -48,6 +49,7 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     packagesCommand,
     appsCommand,
     instancesCommand,
+    evidenceCommand,
     policyCommand,
     joinTokenCommand,
     tokenCommand,

@@ -12,6 +12,7 @@ export { readImaText } from './ima/ascii.ts';
 export { type ImaReadOptions, readImaLog } from './ima/binary.ts';
 export { decodeImaEntry, type ImaEntry, type ImaMeasurement } from './ima/entry.ts';
 export { extendIma, type ImaReplayState, imaStart, imaTemplateDigest, replayIma } from './ima/replay.ts';
+export { writeImaLog } from './ima/write.ts';
 export {
   type ContainerPhase,
   instanceCommitment,

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
-import { readFile, readJson, writeFile } from '../files.ts';
+import { readBounded, readJson, writeFile } from '../files.ts';
 import { namedImage } from '../images.ts';
 
 /** `kallio verify`: may this image run? */
@@ -33,7 +33,7 @@ async function verify(context: Context, image: string, flags: Flags): Promise<vo
   const policy = parseImagePolicy(readJson(flags.policy));
   const named = await namedImage(image);
   const verdict = await verifyImage(named.reference, await named.open(), policy, new Date(), {
-    ...(flags.bundle === undefined ? {} : { bundle: readFile(flags.bundle, MAX_BUNDLE) }),
+    ...(flags.bundle === undefined ? {} : { bundle: readBounded(flags.bundle, MAX_BUNDLE) }),
     evidence: flags.evidence === true,
   });
   const chain = verdict.steps.map(({ step, ok, detail }) =>

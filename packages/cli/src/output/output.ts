@@ -11,6 +11,11 @@ export interface Streams {
 /** Codes of the command line itself. */
 export type CliCode =
   | 'CLI_FILE'
+  | 'CLI_FILE_TOO_LARGE'
+  | 'CLI_AK_FORMAT'
+  | 'CLI_PCRS_FORMAT'
+  | 'CLI_NONCE'
+  | 'CLI_POLICY'
   | 'CLI_SERVER_MISSING'
   | 'CLI_TOKEN_MISSING'
   | 'CLI_BUILDER'

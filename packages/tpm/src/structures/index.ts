@@ -5,7 +5,7 @@ export { checkAk, checkEk, checkSigningKey } from '../software/key-properties.ts
 export { PolicyCalculator } from '../software/policy.ts';
 export { fingerprintOf, publicKeyOf } from '../software/public-key.ts';
 export { verifySignature } from '../software/verify.ts';
-export { type CurveName, type HashName, hashBytes, hashId } from './algorithms.ts';
+export { type CurveName, type HashName, hashBytes, hashId, hashName } from './algorithms.ts';
 export {
   type CertifyAttest,
   type ClockInfo,
