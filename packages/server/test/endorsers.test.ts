@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { verifyEar } from '@kallio/appraisal';
-import { evidenceSubmit, trustShow } from '@kallio/protocol';
+import { evidenceSubmit, resultShow, trustShow } from '@kallio/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { admitted } from './fixture-attester.ts';
 import { policies } from './fixture-policies.ts';
@@ -46,7 +46,8 @@ function fingerprints(): string[] {
 async function limitsOf(server: TestServer): Promise<string> {
   const device = await admitted(server, tpm, 'device-1', 'device');
   const client = await device.connect(server);
-  const { ear } = await client.call(evidenceSubmit, { body: await device.attest(client) });
+  const { result } = await client.call(evidenceSubmit, { body: await device.attest(client) });
+  const { ear } = await server.admin().call(resultShow, { params: { digest: result } });
   const { issuer, jwks } = await client.call(trustShow, {});
   return (await verifyEar(ear, { issuer, jwks }, server.now())).platform.limits.join(' ');
 }
