@@ -95,10 +95,10 @@ export class Site {
     this.#registry = await LocalRegistry.start(join(this.dir, 'registry'), join(this.dir, 'registry.log'));
   }
 
-  /** Makes the TPMs, powers them on. */
-  async makeTpms(): Promise<void> {
+  /** Makes the TPMs of these machines, powers them on. */
+  async makeTpms(machines: readonly Machine[] = this.machines): Promise<void> {
     try {
-      for (const machine of this.machines) {
+      for (const machine of machines) {
         await this.maker.make(join(machine.dir, 'tpm'));
         this.#makerKnown.resolve();
         await machine.powerOn();
@@ -109,14 +109,17 @@ export class Site {
     }
   }
 
-  /** Makes and starts the server, with the TPM maker's roots pinned; then makes the image policy from its keys. */
-  async startServer(): Promise<void> {
+  /**
+   * Makes and starts the server, with the TPM maker's roots pinned; then makes the image policy from its keys. `policies`
+   * are for appraisal, by kind of machine; where there is none, for machines that measure nothing.
+   */
+  async startServer(policies: Readonly<Record<string, unknown>> = {}): Promise<void> {
     this.#port = await freePort();
     const data = join(this.dir, 'server');
     const policyFile = (kind: string) => join(this.dir, `${kind}-policy.json`);
     await Promise.all(
       ['builder', 'device'].map(async (kind) => {
-        const policy = await mustKallio(['policy', 'bare-tpm', '--kind', kind]);
+        const policy = policies[kind] ?? (await mustKallio(['policy', 'bare-tpm', '--kind', kind]));
         await writeFile(policyFile(kind), JSON.stringify(policy));
       }),
     );

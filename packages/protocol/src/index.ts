@@ -7,6 +7,7 @@ export * from './events.ts';
 export * from './images.ts';
 export * from './log.ts';
 export * from './mec.ts';
+export * from './policies.ts';
 export * from './route.ts';
 export * from './signing-key.ts';
 export * from './transcript.ts';

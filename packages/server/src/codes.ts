@@ -51,6 +51,9 @@ export type ServerCode =
   | 'SESSION_ABANDONED'
   // signing key
   | 'SIGNING_KEY_NOT_CERTIFIED'
+  // policies
+  | 'POLICY_SET_MISSING'
+  | 'REFERENCE_SET_MISMATCH'
   // images
   | 'IMAGE_UNKNOWN'
   | 'FILE_MANIFEST_MISMATCH'

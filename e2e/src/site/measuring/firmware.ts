@@ -113,11 +113,11 @@ function utf16(text: string): Uint8Array {
   return new Uint8Array(Buffer.from(text, 'utf16le'));
 }
 
-export function u16le(value: number): Uint8Array {
+function u16le(value: number): Uint8Array {
   return new Writer(2).u16(value).finish().reverse();
 }
 
-export function u32le(value: number): Uint8Array {
+function u32le(value: number): Uint8Array {
   return new Writer(4).u32(value).finish().reverse();
 }
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
+import { inForceCommands } from './policy-set.ts';
 
 /** `kallio policy`: policies to begin with. */
 export function policyCommand(context: Context): Command {
@@ -31,6 +32,7 @@ export function policyCommand(context: Context): Command {
         .requiredOption('--kind <kind>', 'builder or device')
         .action((flags: { kind: string }) => bareTpm(context, flags.kind)),
     );
+  for (const one of inForceCommands(context)) policy.addCommand(one);
   return policy;
 }
 
