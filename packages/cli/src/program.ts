@@ -6,6 +6,7 @@ import { buildCommand } from './commands/build.ts';
 import { bundleCommand } from './commands/bundle.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
+import { eventsCommand } from './commands/events.ts';
 import { evidenceCommand } from './commands/evidence.ts';
 import { instancesCommand } from './commands/instances.ts';
 import { joinTokenCommand } from './commands/join-token.ts';
@@ -16,6 +17,7 @@ import { serverCommand } from './commands/server.ts';
 import { sessionsCommand } from './commands/sessions.ts';
 import { tokenCommand } from './commands/token.ts';
 import { verifyCommand } from './commands/verify.ts';
+import { webhooksCommand } from './commands/webhooks.ts';
 import type { Context } from './context.ts';
 import { EXIT } from './output/exit.ts';
 import { cliError, Output, type Streams } from './output/output.ts';
@@ -44,6 +46,8 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     logCommand,
     attestersCommand,
     sessionsCommand,
+    eventsCommand,
+    webhooksCommand,
     packagesCommand,
     appsCommand,
     instancesCommand,

@@ -4,6 +4,7 @@ export * from './client.ts';
 export * from './common.ts';
 export * from './enrolment.ts';
 export * from './events.ts';
+export * from './feed.ts';
 export * from './images.ts';
 export * from './log.ts';
 export * from './mec.ts';

@@ -54,5 +54,7 @@ export type ServerCode =
   // images
   | 'IMAGE_UNKNOWN'
   | 'FILE_MANIFEST_MISMATCH'
+  // webhooks
+  | 'WEBHOOK_UNUSABLE'
   // tokens
   | 'TOKEN_LAST_ADMIN';

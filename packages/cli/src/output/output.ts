@@ -43,6 +43,11 @@ export class Output {
     this.#streams.out(this.json ? `${JSON.stringify(document, null, 2)}\n` : ensureNewline(text));
   }
 
+  /** One of a row of results that come as time goes: with `--json` one document a line. */
+  item(document: unknown, text: string): void {
+    this.#streams.out(this.json ? `${JSON.stringify(document)}\n` : ensureNewline(text));
+  }
+
   /** How it is going, for a person; on standard error, so that it never mixes with a result. */
   progress(line: string): void {
     if (!this.json) this.#streams.err(`${line}\n`);
