@@ -93,7 +93,7 @@ export class Deliverer {
 }
 
 /** `webhook-signature` of Standard Webhooks: HMAC-SHA256 over id, timestamp and body, joined by full stops. */
-export function signWebhook(secret: Uint8Array, id: string, timestamp: number, body: Uint8Array): string {
+function signWebhook(secret: Uint8Array, id: string, timestamp: number, body: Uint8Array): string {
   const mac = createHmac('sha256', secret).update(concat(utf8(`${id}.${timestamp}.`), body));
   return `v1,${mac.digest('base64')}`;
 }
