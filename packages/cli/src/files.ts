@@ -1,4 +1,13 @@
-import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { concat, type Json, parseJson } from '@kallio/codec';
 import { cliError } from './output/output.ts';
 
@@ -65,4 +74,23 @@ export function writeFile(path: string, text: string): void {
 /** A secret from a file: its one line. Secrets are never taken from the argument list, where everybody sees them. */
 export function readSecret(path: string): string {
   return new TextDecoder().decode(readFile(path)).trim();
+}
+
+/** Puts a file in the place of another: whoever reads it sees the old one or the new one, also after a power cut. */
+export function replaceFile(path: string, bytes: Uint8Array): void {
+  const beside = `${path}.${process.pid}.new`;
+  try {
+    const file = openSync(beside, 'w');
+    try {
+      writeFileSync(file, bytes);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    // COMMIT POINT: the name belongs to the new content from here on.
+    renameSync(beside, path);
+  } catch (cause) {
+    rmSync(beside, { force: true });
+    throw cliError('CLI_FILE', `${path} can’t be written${whyOf(cause)}.`);
+  }
 }
