@@ -1,14 +1,36 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { type Digest, digestOf, toBase64 } from '@kallio/codec';
+import { type Digest, digestOf, KallioError, toBase64 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
-import { Client, certificateCreate, type EvidenceReply, evidenceSubmit, nonceCreate } from '@kallio/protocol';
+import {
+  Client,
+  certificateCreate,
+  type EvidenceReply,
+  evidenceSubmit,
+  type Held,
+  nonceCreate,
+} from '@kallio/protocol';
 import type { AgentConfig } from './config.ts';
 import { gatherEvidence, type Question, type Sources } from './evidence.ts';
 import { Turns } from './turns.ts';
 
 /** A client certificate is renewed when this much of its life is over. */
 const RENEW_AT = 0.6;
+/** A nonce that ends in less than this is not begun with: a TPM may take its time. */
+const NONCE_RESERVE_MS = 15_000;
+/** Messages in a row that show a log from its beginning: more than the longest list takes. */
+const MAX_IN_A_ROW = 4096;
+
+/** What the answer to the last evidence gave for the next. */
+interface Standing {
+  readonly nonce: string;
+  readonly from: Held;
+  /** By this process's own clock, milliseconds: a device's wall clock may be set. */
+  readonly until: number;
+}
+
+/** Refusals after which the same is tried once with a nonce that is asked for. */
+const ASK_AGAIN = new Set(['NONCE_EXPIRED', 'NONCE_SPENT', 'NONCE_UNKNOWN', 'EVIDENCE_POSITION', 'CONFLICT']);
 
 /**
  * The agent's way to the server. Requests carry a client certificate for a TLS key that lives in this process's memory
@@ -22,6 +44,7 @@ export class Connection {
   readonly #turns = new Turns();
   readonly #connecting = new Turns();
   #client: { readonly client: Client; readonly renewAt: number } | undefined;
+  #standing: Standing | undefined;
 
   constructor(config: AgentConfig, sources: Sources) {
     this.#config = config;
@@ -45,18 +68,13 @@ export class Connection {
   /** Forgets the certificate: the next request shows fresh evidence for another. */
   reset(): void {
     this.#client = undefined;
+    this.#standing = undefined;
   }
 
-  /** Shows evidence now. */
+  /** Shows evidence now; in several messages where the logs are longer than one. */
   async attest(): Promise<EvidenceReply> {
     const client = await this.client();
-    return this.#turns.take(async () => {
-      const { nonce, from } = await client.call(nonceCreate, {
-        body: { attester: this.#config.attester, purpose: 'attest' },
-      });
-      const evidence = await gatherEvidence(this.#sources, { purpose: 'attest', nonce, from });
-      return client.call(evidenceSubmit, { body: evidence });
-    });
+    return this.#turns.take(() => this.#attest(client));
   }
 
   /** Asks for a nonce, gathers evidence for it, and hands both on, while no other evidence is shown. */
@@ -67,12 +85,55 @@ export class Connection {
     const client = await this.client();
     return this.#turns.take(async () => {
       const question = await ask(client);
-      return answer(client, await gatherEvidence(this.#sources, question), question);
+      let { message, more } = await gatherEvidence(this.#sources, question);
+      if (more) {
+        // A log that is shown in part proves nothing: whatever this is for gets the end of it.
+        const from = (await this.#attest(client)).acknowledged;
+        ({ message } = await gatherEvidence(this.#sources, { ...question, from }));
+      }
+      // The nonce at hand is older than this evidence, and the server holds its age against the TPM's clock.
+      this.#standing = undefined;
+      return answer(client, message, question);
     });
   }
 
   async close(): Promise<void> {
     await this.#client?.client.close();
+  }
+
+  async #attest(client: Client): Promise<EvidenceReply> {
+    for (let shown = 1; ; shown++) {
+      const { reply, more } = await this.#show(client);
+      if (!more || shown === MAX_IN_A_ROW) return reply;
+    }
+  }
+
+  /** One cycle: with the nonce of the answer before where there is one, so that it is one request. */
+  async #show(client: Client): Promise<{ readonly reply: EvidenceReply; readonly more: boolean }> {
+    const standing = this.#standing;
+    this.#standing = undefined;
+    if (standing === undefined || performance.now() >= standing.until) return this.#showFor(client);
+    try {
+      return await this.#showFor(client, standing);
+    } catch (error) {
+      // The server was started from a backup, or the TPM took its time: ask what it wants now.
+      if (!(error instanceof KallioError) || !ASK_AGAIN.has(error.code)) throw error;
+      return this.#showFor(client);
+    }
+  }
+
+  async #showFor(client: Client, standing?: Standing) {
+    const purpose = 'attest' as const;
+    const { nonce, from } =
+      standing ?? (await client.call(nonceCreate, { body: { attester: this.#config.attester, purpose } }));
+    const { message, more } = await gatherEvidence(this.#sources, { purpose, nonce, from });
+    const reply = await client.call(evidenceSubmit, { body: message });
+    this.#standing = {
+      nonce: reply.next.nonce,
+      from: reply.acknowledged,
+      until: performance.now() + reply.next.seconds * 1000 - NONCE_RESERVE_MS,
+    };
+    return { reply, more };
   }
 
   async #connect(): Promise<{ client: Client; renewAt: number }> {
@@ -84,7 +145,8 @@ export class Connection {
     try {
       const purpose = 'transport-key' as const;
       const { nonce, from } = await anonymous.call(nonceCreate, { body: { attester, purpose } });
-      const evidence = await gatherEvidence(this.#sources, { purpose, nonce, from, tlsKey });
+      this.#standing = undefined;
+      const { message: evidence } = await gatherEvidence(this.#sources, { purpose, nonce, from, tlsKey });
       const began = Date.now();
       const { certificate, notAfter } = await anonymous.call(certificateCreate, {
         body: { evidence, tlsKey: toBase64(spki) },

@@ -1,17 +1,18 @@
-import { setTimeout as wait } from 'node:timers/promises';
-import { KallioError } from '@kallio/codec';
 import type { Inventory } from '@kallio/evidence';
-import { ATTESTER_STREAM, type agentStatus, type EvidenceReply, events, type Reply } from '@kallio/protocol';
+import type { agentStatus, EvidenceReply, Reply } from '@kallio/protocol';
 import type { Logger } from 'pino';
 import { BuildSessions } from './build.ts';
 import { type AgentConfig, socketOf } from './config.ts';
 import { Connection } from './connection.ts';
+import { attestContinuously } from './continuous.ts';
 import { Device } from './device.ts';
 import { enrol, requireAdmitted } from './enrol.ts';
 import { type Enrolment, readEnrolment, writeEnrolment } from './enrolment-state.ts';
 import { identityOf } from './identity/configured.ts';
 import type { TpmIdentity } from './identity/identity.ts';
 import { InstanceLog } from './instances/log.ts';
+import { type MeasurementPaths, Measurements } from './measurements/measurements.ts';
+import { retrying } from './retry.ts';
 import { listen } from './socket.ts';
 import { lockState } from './state-lock.ts';
 
@@ -29,20 +30,25 @@ export interface RunningAgent {
 
 /**
  * The trust agent: opens the TPM and the instance log, enrols if it has not, then shows evidence at start, every
- * interval, and whenever it is asked; on a device it carries out orders, on a build host it serves build sessions.
+ * interval, whenever it is asked, and when something has changed; on a device it carries out orders, on a build host it serves build sessions.
  */
-export async function runAgent(config: AgentConfig, logger: Logger): Promise<RunningAgent> {
+export async function runAgent(
+  config: AgentConfig,
+  logger: Logger,
+  paths?: MeasurementPaths,
+): Promise<RunningAgent> {
   const lock = lockState(config.stateDir);
   const identity = await identityOf(config);
   const stop = new AbortController();
   const instanceLog = await InstanceLog.open(config.stateDir, identity);
   const device = await Device.open(config, instanceLog);
+  const measurements = config.measurements === 'none' ? undefined : new Measurements(paths);
   const connection = new Connection(config, {
     attester: config.attester,
     identity,
     instanceLog,
     inventory: () => device?.inventory() ?? Promise.resolve(NO_INVENTORY),
-    measured: config.measurements !== 'none',
+    measurements,
   });
   let last: { readonly reply: EvidenceReply; readonly at: string } | undefined;
   const attest = async () => {
@@ -81,8 +87,17 @@ export async function runAgent(config: AgentConfig, logger: Logger): Promise<Run
     admitted = true;
     const following = device?.follow({ config, connection, identity, log: instanceLog, logger }, stop.signal);
     await Promise.all([
-      attestContinuously(config, attest, connection, logger, stop.signal),
-      listenForPushes(connection, attest, logger, stop.signal),
+      attestContinuously(
+        {
+          intervalSeconds: config.intervalSeconds ?? DEFAULT_INTERVAL_SECONDS,
+          connection,
+          instanceLog,
+          measurements,
+          attest,
+          logger,
+        },
+        stop.signal,
+      ),
       following,
     ]);
   };
@@ -127,58 +142,4 @@ async function ensureEnrolled(
   requireAdmitted(outcome);
   await writeEnrolment(config.stateDir, wanted);
   logger.info({ attester: config.attester }, 'enrolled');
-}
-
-async function attestContinuously(
-  config: AgentConfig,
-  attest: () => Promise<EvidenceReply>,
-  connection: Connection,
-  logger: Logger,
-  signal: AbortSignal,
-): Promise<void> {
-  const interval = (config.intervalSeconds ?? DEFAULT_INTERVAL_SECONDS) * 1000;
-  while (!signal.aborted) {
-    await retrying(logger, signal, async () => {
-      try {
-        return await attest();
-      } catch (error) {
-        if (error instanceof KallioError && error.code === 'UNAUTHENTICATED') connection.reset();
-        throw error;
-      }
-    });
-    // Jitter keeps a fleet that was powered on together from asking together.
-    await wait(interval * (0.8 + Math.random() * 0.3), undefined, { signal }).catch(() => undefined);
-  }
-}
-
-/** The server asks for evidence over its stream: a device behind NAT can't be called. */
-async function listenForPushes(
-  connection: Connection,
-  attest: () => Promise<EvidenceReply>,
-  logger: Logger,
-  signal: AbortSignal,
-): Promise<void> {
-  while (!signal.aborted) {
-    await retrying(logger, signal, async () => {
-      for await (const { event } of events(await connection.client(), ATTESTER_STREAM, signal)) {
-        if (event === 'attest') await attest();
-      }
-    });
-    await wait(1000 * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
-  }
-}
-
-/** Tries again, further and further apart, what failed because the server or the TPM was away, busy or restarted. */
-async function retrying<T>(logger: Logger, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-  for (let pause = 500; ; pause = Math.min(pause * 2, 30_000)) {
-    try {
-      return await work();
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!(error instanceof KallioError)) throw error;
-      if (error.code.startsWith('ENROL_')) throw error;
-      logger.warn({ code: error.code, reason: error.message }, 'trying again');
-      await wait(pause * (0.5 + Math.random()), undefined, { signal });
-    }
-  }
 }

@@ -20,6 +20,7 @@ import type { BootState, Continuity } from './continuity.ts';
 import { judgeIma } from './ima.ts';
 import { judgeInstanceLog } from './instance-log.ts';
 import { digestsOf, type ImageReference, type InstanceAppraisal, judgeInstances } from './instances.ts';
+import { inventoryShown } from './inventory.ts';
 import { judgePcrs } from './pcrs.ts';
 import { type CompiledPolicy, compilePolicy, type ReferenceSets } from './policy/compile.ts';
 import type { AppraisalPolicy } from './policy/schema.ts';
@@ -115,7 +116,7 @@ export function judgeShown(
   quote: VerifiedQuote,
   previous: Continuity | undefined,
 ): Pick<Appraisal, 'platform' | 'instances'> & { readonly next: Continuity } {
-  const { inventory } = shown;
+  const inventory = inventoryShown(shown.inventory, previous?.inventory);
   const bootLog = judgeBootLog(shown.eventLog, previous?.eventLog, quote.pcrs, compiled);
   const bootValue = bootLog.values.get(INSTANCE_PCR);
   const log = judgeInstanceLog(shown.instanceLog, quote.pcrs, previous?.instanceLog, bootValue);
@@ -135,8 +136,11 @@ export function judgeShown(
   if (log.explained && bootValue === undefined) judged.add(INSTANCE_PCR);
   if (!log.explained) judged.delete(INSTANCE_PCR);
   const pcrRefusals = judgePcrs(quote.pcrs, compiled, judged);
+  // While log or inventory is not known, neither is any instance: none is called missing, or unlogged.
   const instances =
-    inventory === undefined ? new Map() : judgeInstances({ containers: log.containers, inventory, images });
+    log.incomplete || inventory.value === undefined
+      ? new Map<string, InstanceAppraisal>()
+      : judgeInstances({ containers: log.containers, inventory: inventory.value, images });
   const tier = judgeTier({
     endorsement,
     quoted: quote.pcrs,
@@ -149,18 +153,24 @@ export function judgeShown(
     ...bootLog.refusals,
     ...ima.refusals,
     ...log.refusals,
+    ...inventory.refusals,
     ...pcrRefusals,
     ...judgeUnlogged(instances),
     ...(policy.tiers.includes(tier) ? [] : [tierNotAllowed(tier, policy)]),
   ];
   return {
-    platform: { ...verdictOf(refusals), tier, limits: limitsOf({ tier, endorsement, compiled, inventory }) },
+    platform: {
+      ...verdictOf(refusals),
+      tier,
+      limits: limitsOf({ tier, endorsement, compiled, inventory: inventory.value }),
+    },
     instances,
     next: {
       boot: bootOf(quote),
       instanceLog: log.state,
       ...(bootLog.kept === undefined ? {} : { eventLog: bootLog.kept }),
       ...(ima.kept === undefined ? {} : { ima: ima.kept }),
+      ...(inventory.kept === undefined ? {} : { inventory: inventory.kept }),
     },
   };
 }

@@ -9,6 +9,7 @@ import {
 } from '@kallio/evidence';
 import { type AppraisalCode, because, refusalOf } from './codes.ts';
 import type { KeptEventLog } from './continuity.ts';
+import type { BootReferences } from './policy/boot-values.ts';
 import type { CompiledPolicy } from './policy/compile.ts';
 import type { BootClass } from './policy/schema.ts';
 
@@ -46,7 +47,7 @@ export function judgeBootLog(
   }
   if (kept === undefined) return { refusals: [], judged: new Set(), values: new Map() };
 
-  const values = new Map(Object.entries(kept.pcrs).map(([pcr, value]) => [Number(pcr), fromHex(value)]));
+  const { values, events } = judgeKept(kept, policy);
   const refusals: Refusal<AppraisalCode>[] = [...kept.refusals];
   const judged = new Set<number>();
   for (const [pcr, value] of quoted) {
@@ -69,7 +70,7 @@ export function judgeBootLog(
       }
       continue;
     }
-    const found = judgeEvents(pcr, kept, policy);
+    const found = events.get(pcr);
     if (found === undefined) continue;
     judged.add(pcr);
     refusals.push(...found);
@@ -77,14 +78,32 @@ export function judgeBootLog(
   return { kept, refusals, judged, values };
 }
 
-/** The events of a PCR against their reference values; `undefined` where the policy has none. */
-function judgeEvents(
-  pcr: number,
-  kept: KeptEventLog,
-  policy: CompiledPolicy,
-): Refusal<AppraisalCode>[] | undefined {
-  const references = policy.boot.get(pcr);
-  if (references === undefined) return undefined;
+/** What a log comes to by a policy, whatever was quoted: for each PCR its value, and what is to be said of its events. */
+interface JudgedLog {
+  readonly policy: CompiledPolicy;
+  readonly values: ReadonlyMap<number, Uint8Array>;
+  /** Only of PCRs that the policy has reference values for. */
+  readonly events: ReadonlyMap<number, readonly Refusal<AppraisalCode>[]>;
+}
+
+/** A machine shows its log once in a boot, and is judged by it as long as that lasts: the last judgement of each log. */
+const judgedLogs = new WeakMap<KeptEventLog, JudgedLog>();
+
+function judgeKept(kept: KeptEventLog, policy: CompiledPolicy): JudgedLog {
+  let judged = judgedLogs.get(kept);
+  if (judged?.policy !== policy) {
+    judged = {
+      policy,
+      values: new Map(Object.entries(kept.pcrs).map(([pcr, value]) => [Number(pcr), fromHex(value)])),
+      events: new Map([...policy.boot].map(([pcr, references]) => [pcr, judgeEvents(pcr, kept, references)])),
+    };
+    judgedLogs.set(kept, judged);
+  }
+  return judged;
+}
+
+/** The events of a PCR against their reference values. */
+function judgeEvents(pcr: number, kept: KeptEventLog, references: BootReferences): Refusal<AppraisalCode>[] {
   const refusals: Refusal<AppraisalCode>[] = [];
   const seen = new Set<BootClass>();
   for (const event of kept.events) {

@@ -53,6 +53,7 @@ const CONSEQUENCES = {
   FIRMWARE_VERSION_CHANGED: rolledBack,
   CLOCK_WENT_BACK: late,
   LOG_POSITION: late,
+  LOG_INCOMPLETE: late,
   LOG_WITHOUT_QUOTE: late,
 
   EVENTLOG_MALFORMED: wrongConfiguration,

@@ -1,5 +1,15 @@
-import { canonicalize, DigestSchema, decodeShape, Exact, Hex, parseJson, type Refusal } from '@kallio/codec';
-import type { LoggedContainer } from '@kallio/evidence';
+import {
+  canonicalize,
+  type Digest,
+  DigestSchema,
+  decodeShape,
+  Exact,
+  Hex,
+  parseDigest,
+  parseJson,
+  type Refusal,
+} from '@kallio/codec';
+import { Inventory, type LoggedContainer } from '@kallio/evidence';
 import { Type } from 'typebox';
 import type { AppraisalCode } from './codes.ts';
 
@@ -14,7 +24,7 @@ export interface BootState {
 
 /**
  * What a verifier keeps of an attester between two pieces of evidence. It holds only what an authentic quote has
- * proved; the next evidence is judged from here on.
+ * proved, but for logs that are `unproven`; the next evidence is judged from here on.
  */
 export interface Continuity {
   readonly boot: BootState;
@@ -27,11 +37,15 @@ export interface Continuity {
     readonly containers: readonly LoggedContainer[];
     /** Manifest digests of every image that the log has named in this boot. */
     readonly images: readonly string[];
+    /** True while the log was shown in part: no quote covers it yet. */
+    readonly unproven?: true;
   };
   /** The firmware's event log of this boot, once it was shown. */
   readonly eventLog?: KeptEventLog;
-  /** The kernel's measurement list, as far as quotes have covered it. */
+  /** The kernel's measurement list. */
   readonly ima?: KeptIma;
+  /** What ran when it was last shown, so that an inventory in which nothing has changed need not be sent again. */
+  readonly inventory?: { readonly digest: Digest; readonly value: Inventory };
 }
 
 /** What is kept of an event log: enough to judge it again by another policy. */
@@ -59,6 +73,8 @@ export interface KeptIma {
   readonly overflow: boolean;
   /** SHA-256 of the data of the entry at `entries`, if one was shown that the quote did not cover yet. */
   readonly ahead?: string;
+  /** True while the log was shown in part: no quote covers it yet. */
+  readonly unproven?: true;
 }
 
 /** An entry without reference value. */
@@ -105,6 +121,7 @@ const Stored = Exact({
       }),
     ),
     images: Type.Array(DigestSchema),
+    unproven: Type.Optional(Type.Literal(true)),
   }),
   eventLog: Type.Optional(
     Exact({
@@ -129,8 +146,10 @@ const Stored = Exact({
       unmatched: Type.Array(Exact({ index: Counter, name: Type.String(), digest: Type.String() })),
       overflow: Type.Boolean(),
       ahead: Type.Optional(Hex(32)),
+      unproven: Type.Optional(Type.Literal(true)),
     }),
   ),
+  inventory: Type.Optional(Exact({ digest: DigestSchema, value: Inventory })),
 });
 
 /** As text for a store (JCS). */
@@ -147,6 +166,7 @@ export function continuityFromJson(text: string): Continuity {
   const {
     version: _,
     boot,
+    inventory,
     ...rest
   } = decodeShape(
     Stored,
@@ -157,5 +177,8 @@ export function continuityFromJson(text: string): Continuity {
   return {
     ...rest,
     boot: { ...boot, clock: BigInt(boot.clock), firmwareVersion: BigInt(boot.firmwareVersion) },
+    ...(inventory === undefined
+      ? {}
+      : { inventory: { digest: parseDigest(inventory.digest), value: inventory.value } }),
   };
 }

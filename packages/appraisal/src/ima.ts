@@ -116,9 +116,11 @@ function replay(start: KeptIma, bytes: Uint8Array, value: Uint8Array, facts: Ima
     judge.take(entry);
     reached = equalBytes(pcr, value);
   }
+  if (!reached && facts.shown?.more === true && shown > 0) return judge.part(pcr);
   if (reached && (shown > 0 || start.ahead === undefined)) return judge.finish(pcr, undefined);
   return refused(
-    start.entries === 0 ? undefined : start,
+    // Entries that no quote has covered are not gone on from: the log is shown anew from the first one.
+    start.entries === 0 || start.unproven === true ? undefined : start,
     // Stops an entry from being cut off, left out, added, changed or moved.
     because('IMA_MISMATCH', `The IMA log does not lead to the PCR ${IMA_PCR} that was quoted.`, {
       pointer: `pcr:${IMA_PCR}`,
@@ -183,6 +185,23 @@ class EntryJudge {
     return held?.hostOnly !== true && inImage(digest);
   }
 
+  /**
+   * The log goes on in the next message. What was shown counts for nothing until a quote covers it: the value replayed
+   * so far is what the next entries have to lead on from, to a quoted PCR 10.
+   */
+  part(pcr: Uint8Array): ImaVerdict {
+    const kept = this.#kept(pcr, this.#unmatched, undefined);
+    return {
+      kept: { ...kept, unproven: true },
+      refusals: [
+        because('LOG_INCOMPLETE', `The IMA log was shown up to entry ${this.#entries}, and goes on.`, {
+          pointer: `ima:${this.#entries}`,
+        }),
+      ],
+      explained: false,
+    };
+  }
+
   finish(pcr: Uint8Array, ahead: ImaEntry | undefined): ImaVerdict {
     const unmatched = this.#unmatched.filter(
       ({ index, name, digest }) => index === 0 || !this.#known(name, digest),
@@ -203,17 +222,17 @@ class EntryJudge {
         ),
       );
     }
+    return { kept: this.#kept(pcr, unmatched, ahead), refusals, explained: true };
+  }
+
+  #kept(pcr: Uint8Array, unmatched: readonly UnmatchedEntry[], ahead: ImaEntry | undefined): KeptIma {
     return {
-      kept: {
-        entries: this.#entries,
-        pcr: toHex(pcr),
-        policy: this.#start.policy,
-        unmatched,
-        overflow: this.#overflow,
-        ...(ahead === undefined ? {} : { ahead: toHex(sha256(ahead.data)) }),
-      },
-      refusals,
-      explained: true,
+      entries: this.#entries,
+      pcr: toHex(pcr),
+      policy: this.#start.policy,
+      unmatched,
+      overflow: this.#overflow,
+      ...(ahead === undefined ? {} : { ahead: toHex(sha256(ahead.data)) }),
     };
   }
 }

@@ -4,6 +4,7 @@ export { type BootState, type Continuity, continuityFromJson, continuityToJson }
 export { SessionClaims } from './ear/claims.ts';
 export { type EarInput, issueEar } from './ear/issue.ts';
 export { type EarClaims, type EarCode, type EarTrust, type SubjectClaims, verifyEar } from './ear/verify.ts';
+export { type Held, heldOf } from './held.ts';
 export type { ImageReference, InstanceAppraisal } from './instances.ts';
 export { bareTpmPolicy } from './policy/bare.ts';
 export { type PolicyCode, parsePolicy } from './policy/check.ts';

@@ -28,6 +28,8 @@ export interface InstanceLogVerdict {
   readonly refusals: readonly Refusal<AppraisalCode>[];
   /** True when the log is shown to be all that PCR 14 was extended with. */
   readonly explained: boolean;
+  /** True while it goes on in the next message: until then nothing is known of any instance. */
+  readonly incomplete: boolean;
 }
 
 /**
@@ -46,11 +48,12 @@ export function judgeInstanceLog(
     containers: byId(held.containers),
     refusals: [refusal],
     explained: false,
+    incomplete: false,
   });
   if (log === undefined) {
     const value = quoted.get(INSTANCE_PCR);
     const explained = value !== undefined && equalBytes(fromHex(held.pcr, 32), value);
-    return { state: held, containers: byId(held.containers), refusals: [], explained };
+    return { state: held, containers: byId(held.containers), refusals: [], explained, incomplete: false };
   }
   // Stops entries from being skipped, and a position of an earlier boot from being kept in this one.
   if (log.from !== held.entries) {
@@ -77,15 +80,22 @@ export function judgeInstanceLog(
   } catch (cause) {
     return unmoved(refusalOf(cause, 'INSTANCE_LOG_MISMATCH'));
   }
+  const proven = equalBytes(replayed, value);
+  // What goes on in the next message counts for nothing until a quote covers it.
+  const incomplete = !proven && log.more === true && log.entries.length > 0;
   // Stops an entry from being left out, added, changed or moved: only the TPM's own history gives this value.
-  if (!equalBytes(replayed, value)) {
-    return unmoved(
-      because(
-        'INSTANCE_LOG_MISMATCH',
-        `The instance log, ${log.from + log.entries.length} entries, does not lead to the PCR ${INSTANCE_PCR} that was quoted.`,
-        { pointer: `pcr:${INSTANCE_PCR}` },
+  if (!proven && !incomplete) {
+    return {
+      ...unmoved(
+        because(
+          'INSTANCE_LOG_MISMATCH',
+          `The instance log, ${log.from + log.entries.length} entries, does not lead to the PCR ${INSTANCE_PCR} that was quoted.`,
+          { pointer: `pcr:${INSTANCE_PCR}` },
+        ),
       ),
-    );
+      // Entries that no quote has covered are not gone on from: the log is shown anew from the first one.
+      ...(held.unproven === true ? { state: noInstances(bootValue) } : {}),
+    };
   }
   const containers = runningInstances(log.entries, byId(held.containers));
   const images = new Set([...held.images, ...log.entries.map(({ event }) => event.image)]);
@@ -104,10 +114,20 @@ export function judgeInstanceLog(
       pcr: toHex(replayed),
       containers: [...containers.values()],
       images: [...images],
+      ...(incomplete ? { unproven: true } : {}),
     },
     containers,
-    refusals: [],
-    explained: true,
+    refusals: incomplete
+      ? [
+          because(
+            'LOG_INCOMPLETE',
+            `The instance log was shown up to entry ${log.from + log.entries.length}, and goes on.`,
+            { pointer: '/instanceLog' },
+          ),
+        ]
+      : [],
+    explained: proven,
+    incomplete,
   };
 }
 

@@ -50,7 +50,7 @@ const seconds = (count: number) => new Date(NOW.getTime() + count * 1000);
 
 describe('an EAR', () => {
   it('has the IETF claim names and the media type of an EAT', async () => {
-    const ear = await issueEar(input());
+    const ear = issueEar(input());
     const [header = '', payload = ''] = ear.split('.');
     expect(parseJson(fromBase64Url(header))).toEqual({
       alg: 'ES256',
@@ -75,7 +75,7 @@ describe('an EAR', () => {
   });
 
   it('says what the appraisal came to, and claims nothing of hardware or programs for tier C', async () => {
-    const claims = await verifyEar(await issueEar(input()), trust, NOW);
+    const claims = await verifyEar(issueEar(input()), trust, NOW);
     expect(claims).toMatchObject({
       issuer: ISSUER,
       attester: 'device-1',
@@ -97,7 +97,7 @@ describe('an EAR', () => {
       changed: [{ container: 'c1', path: '/bin/sh' }],
     };
     const message = attester.show(asked, { parts: { inventory } });
-    const ear = await issueEar(input({ appraisal: judge(attester, message, asked) }));
+    const ear = issueEar(input({ appraisal: judge(attester, message, asked) }));
     const claims = await verifyEar(ear, trust, NOW);
     expect(claims.platform).toMatchObject({ state: 'DEGRADED', status: 'warning' });
     expect(claims.instances.get('shop-1')).toMatchObject({
@@ -113,7 +113,7 @@ describe('an EAR', () => {
     const attester = new SoftwareAttester();
     const asked = question();
     const appraisal = judge(attester, attester.show(asked), question());
-    const claims = await verifyEar(await issueEar(input({ appraisal })), trust, NOW);
+    const claims = await verifyEar(issueEar(input({ appraisal })), trust, NOW);
     expect(claims.platform).toMatchObject({
       state: 'UNKNOWN',
       status: 'contraindicated',
@@ -128,19 +128,19 @@ describe('an EAR', () => {
     const asked = question();
     const policy = { ...POLICY, reference: { pcrs: {} } };
     const appraisal = judge(attester, attester.show(asked), asked, { policy });
-    const claims = await verifyEar(await issueEar(input({ appraisal })), trust, NOW);
+    const claims = await verifyEar(issueEar(input({ appraisal })), trust, NOW);
     expect(claims.platform).toMatchObject({ state: 'UNKNOWN', status: 'none', vector: { configuration: 1 } });
   });
 
   it('carries the claims of a closed session, of a VERIFIED platform only', async () => {
-    const claims = await verifyEar(await issueEar(input({ session: SESSION })), trust, NOW);
+    const claims = await verifyEar(issueEar(input({ session: SESSION })), trust, NOW);
     expect(claims.session).toEqual(SESSION);
     const attester = new SoftwareAttester();
     const asked = question();
     const appraisal = judge(attester, attester.show(asked), asked, { policy: { ...POLICY, tiers: ['A'] } });
-    await expect(issueEar(input({ appraisal, session: SESSION }))).rejects.toMatchObject({
-      code: 'EAR_SESSION_NOT_VERIFIED',
-    });
+    expect(() => issueEar(input({ appraisal, session: SESSION }))).toThrow(
+      expect.objectContaining({ code: 'EAR_SESSION_NOT_VERIFIED' }),
+    );
   });
 
   it('stays small enough to be taken, whatever an attester says it runs', async () => {
@@ -153,7 +153,7 @@ describe('an EAR', () => {
     const message = attester.show(asked, {
       parts: { inventory: { scope: 'ä'.repeat(4096), containers, changed: [] } },
     });
-    const ear = await issueEar(input({ appraisal: judge(attester, message, asked) }));
+    const ear = issueEar(input({ appraisal: judge(attester, message, asked) }));
     expect(ear.length).toBeLessThanOrEqual(64 * 1024);
     expect((await verifyEar(ear, trust, NOW)).platform.state).toBe('DEGRADED');
   });
@@ -161,7 +161,7 @@ describe('an EAR', () => {
 
 describe('verifying an EAR', () => {
   it('is bound to the time: not before, not after', async () => {
-    const ear = await issueEar(input());
+    const ear = issueEar(input());
     await expect(verifyEar(ear, trust, seconds(599))).resolves.toBeDefined();
     await expect(verifyEar(ear, trust, seconds(600))).rejects.toMatchObject({ code: 'EAR_EXPIRED' });
     await expect(verifyEar(ear, trust, seconds(-61))).rejects.toMatchObject({ code: 'EAR_NOT_YET_VALID' });
@@ -171,22 +171,22 @@ describe('verifying an EAR', () => {
   });
 
   it('refuses another issuer, another key, and a key id that two keys have', async () => {
-    const ear = await issueEar(input());
+    const ear = issueEar(input());
     await expect(verifyEar(ear, trust, NOW)).resolves.toBeDefined();
     await expect(verifyEar(ear, { ...trust, issuer: 'https://other' }, NOW)).rejects.toMatchObject({
       code: 'EAR_ISSUER',
     });
     const other = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const foreign = await issueEar(input({ key: other.privateKey }));
+    const foreign = issueEar(input({ key: other.privateKey }));
     await expect(verifyEar(foreign, trust, NOW)).rejects.toMatchObject({ code: 'EAR_SIGNATURE' });
-    const unknown = await issueEar(input({ keyId: 'key-2' }));
+    const unknown = issueEar(input({ keyId: 'key-2' }));
     await expect(verifyEar(unknown, trust, NOW)).rejects.toMatchObject({ code: 'EAR_KEY_UNKNOWN' });
     const twice = { ...trust, jwks: { keys: [...trust.jwks.keys, ...trust.jwks.keys] } };
     await expect(verifyEar(ear, twice, NOW)).rejects.toMatchObject({ code: 'EAR_KEY_UNKNOWN' });
   });
 
   it('refuses any single bit of header, claims or signature turned', async () => {
-    const ear = await issueEar(input());
+    const ear = issueEar(input());
     const bytes = utf8(ear);
     for (let at = 0; at < bytes.length; at += 7) {
       const changed = bytes.slice();
@@ -203,7 +203,7 @@ describe('verifying an EAR', () => {
     ['its own key', { ...good, jwk: {} }, 'EAR_MALFORMED'],
     ['a critical extension', { ...good, crit: ['b64'], b64: false }, 'EAR_MALFORMED'],
   ])('refuses a header with %s', async (_, header, code) => {
-    const claims = parseJson(fromBase64Url((await issueEar(input())).split('.')[1] ?? ''));
+    const claims = parseJson(fromBase64Url(issueEar(input()).split('.')[1] ?? ''));
     await expect(verifyEar(signed(good, claims), trust, NOW)).resolves.toBeDefined();
     await expect(verifyEar(signed(header, claims), trust, NOW)).rejects.toMatchObject({ code });
   });
@@ -229,7 +229,7 @@ describe('verifying an EAR', () => {
     ],
     ['a time with a fraction', (c) => c.replace(/"exp":\d+/, '"exp":1.5'), 'EAR_MALFORMED'],
   ])('refuses, though well signed, %s', async (_, change, code) => {
-    const claims = fromUtf8(fromBase64Url((await issueEar(input())).split('.')[1] ?? ''));
+    const claims = fromUtf8(fromBase64Url(issueEar(input()).split('.')[1] ?? ''));
     await expect(verifyEar(signed(good, claims), trust, NOW)).resolves.toBeDefined();
     expect(change(claims)).not.toBe(claims);
     await expect(verifyEar(signed(good, change(claims)), trust, NOW)).rejects.toMatchObject({ code });
@@ -240,7 +240,7 @@ describe('verifying an EAR', () => {
     ['another tier', { tier: 'A' }],
     ['another boot', { boot: 8 }],
   ])('refuses a session with %s than the platform it speaks of', async (_, change) => {
-    const ear = await issueEar(input({ session: { ...SESSION, ...change } }));
+    const ear = issueEar(input({ session: { ...SESSION, ...change } }));
     await expect(verifyEar(ear, trust, NOW)).rejects.toMatchObject({ code: 'EAR_SESSION_NOT_VERIFIED' });
   });
 

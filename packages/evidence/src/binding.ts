@@ -35,7 +35,7 @@ export interface Binding {
 /** Digests of an evidence message's parts; an absent part has no digest. */
 export interface EvidenceParts {
   readonly eventLog?: Digest;
-  readonly ima?: { readonly from: number; readonly digest: Digest };
+  readonly ima?: { readonly from: number; readonly digest: Digest; readonly more?: true };
   readonly instanceLog: Digest;
   readonly inventory: Digest;
 }
@@ -44,11 +44,18 @@ export interface EvidenceParts {
 export function partsOf(
   message: Pick<EvidenceMessage, 'eventLog' | 'ima' | 'instanceLog' | 'inventory'>,
 ): EvidenceParts {
+  const { eventLog, ima } = message;
   return {
-    ...(message.eventLog === undefined ? {} : { eventLog: digestOf(fromBase64(message.eventLog)) }),
-    ...(message.ima === undefined
+    ...(eventLog === undefined ? {} : { eventLog: digestOf(fromBase64(eventLog)) }),
+    ...(ima === undefined
       ? {}
-      : { ima: { from: message.ima.from, digest: digestOf(fromBase64(message.ima.entries)) } }),
+      : {
+          ima: {
+            from: ima.from,
+            digest: digestOf(fromBase64(ima.entries)),
+            ...(ima.more === undefined ? {} : { more: ima.more }),
+          },
+        }),
     instanceLog: canonicalDigest(message.instanceLog),
     inventory: canonicalDigest(message.inventory),
   };

@@ -101,6 +101,9 @@ export const Inventory = Exact({
 });
 export type Inventory = Static<typeof Inventory>;
 
+/** There is more of this log than one message takes: no quote covers the entries until the last of them was shown. */
+const More = Type.Optional(Type.Literal(true));
+
 /** One evidence message: one attester, one moment. `docs/formats.md` explains it field by field. */
 export const EvidenceMessage = Exact({
   version: Type.Literal('kallio-evidence-v1'),
@@ -109,15 +112,20 @@ export const EvidenceMessage = Exact({
   nonce: Hex(32),
   quote: Attestation,
   pcrs: Type.Array(PcrBank, { minItems: 1, maxItems: 2 }),
-  /** TCG firmware event log, whole; absent on a machine whose firmware measures nothing. */
+  /** TCG firmware event log, whole; absent on a machine whose firmware measures nothing, or when it was shown already. */
   eventLog: Type.Optional(Base64(1024 * 1024)),
-  /** IMA measurement list (kernel's binary form) from entry `from` on; absent where the kernel has no IMA. */
-  ima: Type.Optional(Exact({ from: Place, entries: Base64(16 * 1024 * 1024) })),
+  /**
+   * IMA measurement list (kernel's binary form) from entry `from` on; absent where the kernel has no IMA, or when it has
+   * not grown. `more`: it goes on past these entries, in the next message.
+   */
+  ima: Type.Optional(Exact({ from: Place, entries: Base64(16 * 1024 * 1024), more: More })),
   /** Instance log from entry `from` on. */
   instanceLog: Exact({
     from: Place,
     entries: Type.Array(InstanceEntry, { maxItems: 10_000 }),
+    more: More,
   }),
-  inventory: Inventory,
+  /** What runs now; or the digest (JCS) of the inventory shown before, where nothing has changed. */
+  inventory: Type.Union([Inventory, Exact({ unchanged: DigestSchema })]),
 });
 export type EvidenceMessage = Static<typeof EvidenceMessage>;

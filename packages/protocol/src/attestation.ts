@@ -4,13 +4,20 @@ import { type Static, Type } from 'typebox';
 import { Ear, Id, RefusalReply, State, Tier, Time } from './common.ts';
 import { route } from './route.ts';
 
-/** Where an attester's logs are to go on from: what the server has judged and keeps, and in which boot. */
-const LogsFrom = Exact({
+/** What the server has judged of an attester and keeps: evidence goes on from there, and shows the rest no more. */
+const Held = Exact({
+  /** Entries of the IMA log. */
   ima: Type.Integer({ minimum: 0 }),
+  /** Entries of the instance log. */
   instanceLog: Type.Integer({ minimum: 0 }),
-  /** resetCount; absent while nothing is kept. In another boot logs begin at 0. */
+  /** resetCount; absent while nothing is kept. In another boot everything begins anew. */
   boot: Type.Optional(Type.Integer()),
+  /** SHA-256 of the firmware's event log. */
+  eventLog: Type.Optional(DigestSchema),
+  /** SHA-256 of the last inventory (JCS). */
+  inventory: Type.Optional(DigestSchema),
 });
+export type Held = Static<typeof Held>;
 
 /** A nonce is single-use, for one attester and one purpose, and short-lived. */
 export const nonceCreate = route({
@@ -22,7 +29,7 @@ export const nonceCreate = route({
   reply: Exact({
     nonce: Hex(32),
     expiresAt: Time,
-    from: LogsFrom,
+    from: Held,
   }),
 });
 
@@ -46,19 +53,16 @@ export const SubjectState = Exact({
 });
 export type SubjectState = Static<typeof SubjectState>;
 
-/** What appraisal of one evidence message came to. */
+/** What appraisal of one evidence message came to. The signed result itself is fetched where it is needed. */
 export const EvidenceReply = Exact({
-  ear: Ear,
-  /** SHA-256 of the EAR's text. */
+  /** SHA-256 of the EAR's text: see {@link resultShow}. */
   result: DigestSchema,
   platform: SubjectState,
   instances: Type.Record(Type.String(), SubjectState),
   /** What need not be sent again in this boot. */
-  acknowledged: Exact({
-    boot: Type.Integer(),
-    ima: Type.Integer({ minimum: 0 }),
-    instanceLog: Type.Integer({ minimum: 0 }),
-  }),
+  acknowledged: Held,
+  /** The nonce for the next evidence of purpose `attest`, so that a cycle is one request; and how long it may be used. */
+  next: Exact({ nonce: Hex(32), seconds: Type.Integer({ minimum: 1 }) }),
 });
 export type EvidenceReply = Static<typeof EvidenceReply>;
 
@@ -122,7 +126,7 @@ export const sessionCreate = route({
     nonce: Hex(32),
     expiresAt: Time,
     /** As in {@link nonceCreate}. */
-    from: LogsFrom,
+    from: Held,
   }),
 });
 

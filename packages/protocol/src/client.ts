@@ -1,4 +1,4 @@
-import { decodeShape, KallioError, parseJson } from '@kallio/codec';
+import { decodeShape, KallioError, parseJson, type Refusal } from '@kallio/codec';
 import { Agent, type Dispatcher, request } from 'undici';
 import { ErrorReply, type ProtocolCode } from './common.ts';
 import type { CallInput, Reply, Route } from './route.ts';
@@ -84,14 +84,13 @@ export class Client {
     const response = await this.#send(method, path, body, contentType);
     const bytes = await readAll(this.#unbroken(response.body));
     if (response.statusCode >= 200 && response.statusCode < 300) return bytes;
-    throw refusalOf(response.statusCode, bytes);
+    throw refusalOf(response, bytes);
   }
 
   /** Opens a stream of server-sent events. Ends when the server or `signal` ends it. */
   async stream(path: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const response = await this.#send('GET', path, undefined, undefined, signal);
-    if (response.statusCode !== 200)
-      throw refusalOf(response.statusCode, await readAll(this.#unbroken(response.body)));
+    if (response.statusCode !== 200) throw refusalOf(response, await readAll(this.#unbroken(response.body)));
     return this.#unbroken(response.body);
   }
 
@@ -157,12 +156,32 @@ export function fillPath(path: string, params: Record<string, unknown>): string 
   return path.replace(/:([A-Za-z]+)/g, (_, name: string) => encodeURIComponent(String(params[name])));
 }
 
-function refusalOf(status: number, bytes: Uint8Array): KallioError {
+/** The server has no time now, and says when to come again. */
+export class ServerBusy extends KallioError {
+  readonly retryAfterSeconds: number;
+
+  constructor(refusal: Refusal, retryAfterSeconds: number) {
+    super(refusal.code, refusal.message, refusal);
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+const MAX_RETRY_AFTER = 3600;
+
+function refusalOf(
+  { statusCode, headers }: Pick<Dispatcher.ResponseData, 'statusCode' | 'headers'>,
+  bytes: Uint8Array,
+): KallioError {
   try {
     const { error } = decodeShape(ErrorReply, parseJson(bytes, { maxBytes: 64 * 1024 }));
-    return new KallioError(error.code, error.message, error);
+    const seconds = Number(headers['retry-after']);
+    return seconds > 0
+      ? new ServerBusy(error, Math.min(seconds, MAX_RETRY_AFTER))
+      : new KallioError(error.code, error.message, error);
   } catch (cause) {
-    return new KallioError('REPLY_INVALID', `The server answered ${status} without saying why.`, { cause });
+    return new KallioError('REPLY_INVALID', `The server answered ${statusCode} without saying why.`, {
+      cause,
+    });
   }
 }
 

@@ -51,6 +51,7 @@ export type ProtocolCode =
   | 'FORBIDDEN'
   | 'CONFLICT'
   | 'RATE_LIMITED'
+  | 'SERVER_BUSY'
   | 'INTERNAL'
   | 'SERVER_UNREACHABLE'
   | 'SERVER_UNTRUSTED'

@@ -51,6 +51,7 @@ const STATUS = new Map<string, number>([
   ['FORBIDDEN', 403],
   ['CONFLICT', 409],
   ['RATE_LIMITED', 429],
+  ['SERVER_BUSY', 503],
   ['INTERNAL', 500],
   // The server's own trouble, by whichever name it has there: nothing is wrong with the request.
   ['STORE_CORRUPT', 500],
@@ -59,6 +60,9 @@ const STATUS = new Map<string, number>([
   ['LOG_STOPPED', 503],
   ['LOG_CLOSED', 503],
 ]);
+
+/** When to come again to a server that has no time, or trouble of its own. */
+const RETRY_AFTER_SECONDS = 5;
 
 const RANK: Readonly<Record<Role, number>> = { viewer: 0, operator: 1, admin: 2 };
 
@@ -117,6 +121,7 @@ function refuseNonsense(_error: Error, socket: Socket): void {
 
 function refuse(error: unknown, reply: FastifyReply): FastifyReply {
   const { status, body } = describe(error);
+  if (status === 429 || status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS);
   return reply.code(status).send(body);
 }
 

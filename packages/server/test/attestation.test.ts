@@ -63,12 +63,13 @@ describe('evidence', () => {
     const reply = await client.call(evidenceSubmit, { body: await device.attest(client) });
     expect(reply.platform).toMatchObject({ state: 'VERIFIED', tier: 'C' });
     const { issuer, jwks } = await client.call(trustShow, {});
-    const claims = await verifyEar(reply.ear, { issuer, jwks }, server.now());
+    const stored = await server.admin().call(resultShow, { params: { digest: reply.result } });
+    const claims = await verifyEar(stored.ear, { issuer, jwks }, server.now());
     expect(JSON.stringify(claims)).toContain('device-1');
     await server.restart();
     expect(await shown()).toMatchObject({ state: 'VERIFIED', tier: 'C', result: reply.result });
-    const stored = await server.admin().call(resultShow, { params: { digest: reply.result } });
-    expect(stored.ear).toBe(reply.ear);
+    const again = await server.admin().call(resultShow, { params: { digest: reply.result } });
+    expect(again).toEqual(stored);
   });
 
   it('turns STALE by the server’s clock, and is never VERIFIED again by waiting', async () => {
@@ -194,6 +195,60 @@ it('evidence whose quote is of another TPM makes nobody VERIFIED', async () => {
   expect(reply.platform).toMatchObject({ state: 'UNKNOWN', reasons: [{ code: 'QUOTE_SIGNATURE' }] });
   const again = await client.call(evidenceSubmit, { body: await device.attest(client) });
   expect(again.platform.state).toBe('VERIFIED');
+});
+
+describe('the nonce in an answer', () => {
+  let client: Client;
+  beforeEach(async () => {
+    client = await device.connect(server);
+  });
+  const first = async () => (await client.call(evidenceSubmit, { body: await device.attest(client) })).next;
+  const with_ = async (nonce: string) => device.evidence({ purpose: 'attest', nonce });
+
+  it('is good for the next evidence, once, so that a cycle is one request', async () => {
+    const { nonce, seconds } = await first();
+    expect(seconds).toBe(180);
+    const evidence = await with_(nonce);
+    const reply = await client.call(evidenceSubmit, { body: evidence });
+    expect(reply.platform.state).toBe('VERIFIED');
+    expect(reply.next.nonce).not.toBe(nonce);
+    await expect(client.call(evidenceSubmit, { body: evidence })).rejects.toThrow(code('NONCE_SPENT'));
+  });
+
+  it('ends with its time', async () => {
+    const { nonce } = await first();
+    server.advance(181);
+    client = await device.connect(server);
+    const late = await with_(nonce);
+    await expect(client.call(evidenceSubmit, { body: late })).rejects.toThrow(code('NONCE_EXPIRED'));
+  });
+
+  it('is of no use to keep a quote for later: the TPM’s clock says when it was made', async () => {
+    const { nonce } = await first();
+    const held = await with_(nonce);
+    server.advance(85);
+    await expect(client.call(evidenceSubmit, { body: held })).rejects.toThrow(code('NONCE_EXPIRED'));
+    // The same quote, shown when it was made, is good.
+    const again = await first();
+    const fresh = await with_(again.nonce);
+    expect((await client.call(evidenceSubmit, { body: fresh })).platform.state).toBe('VERIFIED');
+  });
+});
+
+it('evidence that goes on from where this server is not is no answer, and changes nothing', async () => {
+  const client = await device.connect(server);
+  await client.call(evidenceSubmit, { body: await device.attest(client) });
+  const before = await shown();
+  const nonce = await device.nonce(client, 'attest');
+  // As after the server was restored from a backup: the attester believes that the server has an entry more.
+  await device.happen({ verb: 'create', instance: 'i-1', container: 'c1', image });
+  device.from = 1;
+  const ahead = await device.evidence({ purpose: 'attest', nonce });
+  await expect(client.call(evidenceSubmit, { body: ahead })).rejects.toThrow(code('EVIDENCE_POSITION'));
+  expect(await shown()).toEqual(before);
+  const honest = await client.call(evidenceSubmit, { body: await device.attest(client) });
+  expect(honest.platform.state).toBe('VERIFIED');
+  expect(honest.acknowledged).toMatchObject({ instanceLog: 1 });
 });
 
 describe('a client certificate', () => {

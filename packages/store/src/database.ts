@@ -38,19 +38,42 @@ export class Database {
 
   /**
    * Runs `work` as one transaction: all of it or nothing. `work` is synchronous, so no other request runs in between.
-   * COMMIT POINT: once this returns, what `work` wrote is on disk.
+   * Inside another transaction it is a part of that: it can fail alone, and what it wrote lasts when the outermost
+   * commits.
+   * COMMIT POINT: once the outermost returns, what `work` wrote is on disk.
    */
   transaction<T>(work: () => T): T {
-    // A transaction inside another joins it: the outermost commits.
-    if (this.#db.isTransaction) return work();
-    this.#db.exec('BEGIN IMMEDIATE');
+    return this.#db.isTransaction
+      ? this.#between('SAVEPOINT part', 'RELEASE part', ['ROLLBACK TO part', 'RELEASE part'], work)
+      : this.#between('BEGIN IMMEDIATE', 'COMMIT', ['ROLLBACK'], work);
+  }
+
+  /**
+   * Runs each piece of work as if it were alone, in this order, and commits them all at once. What one of them throws is
+   * its own outcome, and undoes the transaction that it was thrown in, no other. Throws when nothing was committed.
+   * COMMIT POINT: once this returns, what they wrote is on disk.
+   */
+  together<T>(works: readonly (() => T)[]): PromiseSettledResult<T>[] {
+    return this.transaction(() =>
+      works.map((work) => {
+        const outcome = settle(work);
+        // A full disk ends the whole transaction, with what those before have written and take for done.
+        if (!this.#db.isTransaction)
+          throw outcome.status === 'rejected' ? outcome.reason : new Error('rolled back');
+        return outcome;
+      }),
+    );
+  }
+
+  #between<T>(begin: string, commit: string, undo: readonly string[], work: () => T): T {
+    this.sql(begin).run();
     try {
       const result = work();
-      this.#db.exec('COMMIT');
+      this.sql(commit).run();
       return result;
     } catch (error) {
-      // A failed COMMIT may have rolled back already.
-      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      // A failed COMMIT, or a full disk, may have rolled back already.
+      for (const step of undo) if (this.#db.isTransaction) this.sql(step).run();
       throw error;
     }
   }
@@ -73,5 +96,13 @@ export class Database {
       for (const step of migrations.slice(version)) this.#db.exec(step);
       this.#db.exec(`PRAGMA user_version = ${migrations.length}`);
     });
+  }
+}
+
+function settle<T>(work: () => T): PromiseSettledResult<T> {
+  try {
+    return { status: 'fulfilled', value: work() };
+  } catch (reason) {
+    return { status: 'rejected', reason };
   }
 }

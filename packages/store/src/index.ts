@@ -1,3 +1,4 @@
 export { Database } from './database.ts';
 export type { StoreCode } from './error.ts';
+export { GroupCommit } from './group-commit.ts';
 export { blob, integer, optional, type Row, text, word } from './row.ts';

@@ -34,19 +34,21 @@ export class InstanceLog {
   readonly #file: FileHandle;
   readonly #entries: InstanceEntry[];
   readonly #turns = new Turns();
-  readonly boot: string;
+  readonly #listeners: (() => void)[] = [];
+  /** The boot of the TPM that this log is of. */
+  readonly resetCount: number;
   #containers: Map<string, LoggedContainer>;
   #broken: Error | undefined;
 
   private constructor(
     tpm: Anchor,
-    boot: string,
+    resetCount: number,
     file: FileHandle,
     entries: InstanceEntry[],
     broken: Error | undefined,
   ) {
     this.#tpm = tpm;
-    this.boot = boot;
+    this.resetCount = resetCount;
     this.#file = file;
     this.#entries = entries;
     this.#containers = runningInstances(entries);
@@ -76,7 +78,7 @@ export class InstanceLog {
     } else if (!equalBytes(without, value)) {
       broken = diverged();
     }
-    return new InstanceLog(tpm, boot, file, entries, broken);
+    return new InstanceLog(tpm, resetCount, file, entries, broken);
   }
 
   /** All entries of this boot. */
@@ -106,6 +108,7 @@ export class InstanceLog {
         this.#entries.push(entry);
         this.#containers = runningInstances([entry], this.#containers);
         await this.#write({ commit: entry.seq });
+        for (const heard of this.#listeners) heard();
         return entry;
       } catch (error) {
         // Whether the extend happened is unknown now; the next start finds out.
@@ -120,6 +123,11 @@ export class InstanceLog {
         throw this.#broken;
       }
     });
+  }
+
+  /** Calls `heard` after each entry. */
+  onEntry(heard: () => void): void {
+    this.#listeners.push(heard);
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import { canonicalBytes, KallioError, type Refusal } from '@kallio/codec';
-import { CompactSign, importJWK, type JWK } from 'jose';
+import { canonicalBytes, KallioError, type Refusal, toBase64Url, utf8 } from '@kallio/codec';
 import type { Appraisal, PlatformAppraisal } from '../appraise.ts';
 import type { AppraisalCode } from '../codes.ts';
 import type { InstanceAppraisal } from '../instances.ts';
@@ -15,6 +14,7 @@ import {
   type SessionClaims,
   type TrustVector,
 } from './claims.ts';
+import { signEs256 } from './es256.ts';
 import { statusOf, vectorOf } from './vector.ts';
 
 /** What a signed result is made from. */
@@ -28,7 +28,7 @@ export interface EarInput {
   readonly issuedAt: Date;
   readonly ttlSeconds: number;
   /** P-256 private key. */
-  readonly key: KeyObject | JWK;
+  readonly key: KeyObject;
   /** `kid`: which of the published keys it is. */
   readonly keyId: string;
   /** For the result of a closed session. */
@@ -45,7 +45,7 @@ const MAX_CLAIMS = 46 * 1024;
  * Signs the result of an appraisal as EAR (draft-ietf-rats-ear-04): a compact JWT of type `application/eat+jwt`, ES256.
  * Sub-modules: `platform`; `instance:<name>` for each instance; `build-env` for a closed session.
  */
-export async function issueEar(input: EarInput): Promise<string> {
+export function issueEar(input: EarInput): string {
   const { appraisal, attester, issuer, issuedAt, ttlSeconds, key, keyId, session } = input;
   const iat = Math.floor(issuedAt.getTime() / 1000);
   if (session !== undefined && appraisal.platform.state !== 'VERIFIED') {
@@ -64,29 +64,32 @@ export async function issueEar(input: EarInput): Promise<string> {
       ...(session === undefined ? {} : { 'build-env': buildEnvironment(session, input) }),
     },
   };
-  const claims = withInstances(payload, input);
-  const signingKey = 'kty' in key ? await importJWK(key, 'ES256') : key;
-  return new CompactSign(canonicalBytes(claims))
-    .setProtectedHeader({ alg: 'ES256', typ: EAR_TYPE, kid: keyId })
-    .sign(signingKey);
+  const header = canonicalBytes({ alg: 'ES256', typ: EAR_TYPE, kid: keyId });
+  const signed = `${toBase64Url(header)}.${toBase64Url(withInstances(payload, input))}`;
+  return `${signed}.${toBase64Url(signEs256(key, utf8(signed)))}`;
 }
 
-/**
- * Adds a sub-module for each instance while there is room, VERIFIED ones first: an instance that a result does not name
- * is not VERIFIED, so leaving a bad one out helps nobody.
- */
-function withInstances(payload: EarPayload, input: EarInput): EarPayload {
-  const verified = ([, { state }]: readonly [string, InstanceAppraisal]) => state === 'VERIFIED';
-  const all = [...input.appraisal.instances];
-  const submods: EarPayload['submods'] & Record<string, unknown> = { ...payload.submods };
-  let room = MAX_CLAIMS - canonicalBytes(payload).length;
-  for (const [id, instance] of [...all.filter(verified), ...all.filter((one) => !verified(one))]) {
-    const claims = instanceClaims(instance, input);
-    room -= canonicalBytes({ [INSTANCE_PREFIX + id]: claims }).length;
-    if (room < 0) break;
-    submods[INSTANCE_PREFIX + id] = claims;
-  }
-  return { ...payload, submods };
+/** The claims as they are signed: with a sub-module for each instance, or for as many as there is room for. */
+function withInstances(payload: EarPayload, input: EarInput): Uint8Array {
+  const submodules = [...input.appraisal.instances].map(
+    ([id, instance]) => [INSTANCE_PREFIX + id, instanceClaims(instance, input)] as const,
+  );
+  const bytesWith = (some: typeof submodules) =>
+    canonicalBytes({ ...payload, submods: { ...payload.submods, ...Object.fromEntries(some) } });
+  const all = bytesWith(submodules);
+  return all.length <= MAX_CLAIMS ? all : bytesWith(asManyAsFit(submodules, bytesWith([]).length));
+}
+
+/** VERIFIED ones first: an instance that a result does not name is not VERIFIED, so leaving a bad one out helps nobody. */
+function asManyAsFit(submodules: (readonly [string, InstanceClaims])[], others: number) {
+  const good = ([, claims]: readonly [string, InstanceClaims]) => claims[EXTENSION].state === 'VERIFIED';
+  let room = MAX_CLAIMS - others;
+  const ordered = [...submodules.filter(good), ...submodules.filter((one) => !good(one))];
+  const end = ordered.findIndex(([name, claims]) => {
+    room -= canonicalBytes({ [name]: claims }).length;
+    return room < 0;
+  });
+  return end === -1 ? ordered : ordered.slice(0, end);
 }
 
 function platformClaims({ appraisal, policyId }: EarInput): PlatformClaims {

@@ -1,8 +1,9 @@
-import { canonicalDigest, type Digest, isDigest } from '@kallio/codec';
+import { type Digest, isDigest } from '@kallio/codec';
 import { DigestIndex, setsOfDigests } from '../reference-set/digests.ts';
 import type { ReferenceSet } from '../reference-set/set.ts';
 import { type BootReferences, compileBoot } from './boot-values.ts';
 import { checkPolicy } from './check.ts';
+import { policyDigest } from './digest.ts';
 import { PathClasses } from './path-classes.ts';
 import type { AppraisalPolicy, PathClass, Reference, ReferenceSetName } from './schema.ts';
 
@@ -58,7 +59,7 @@ function compile(policy: AppraisalPolicy, sets: ReferenceSets): CompiledPolicy {
   checkPolicy(policy);
   const { pcrs = {}, boot, ima } = policy.reference;
   return {
-    digest: canonicalDigest(policy),
+    digest: policyDigest(policy),
     pcrs: policy.pcrs.toSorted((a, b) => a - b),
     reference: new Map(Object.entries(pcrs).map(([pcr, values]) => [Number(pcr), new Set(values)])),
     boot: compileBoot(boot),

@@ -1,4 +1,3 @@
-import type { Continuity } from '@kallio/appraisal';
 import {
   type Appraisal,
   type AppraisalPolicy,
@@ -8,10 +7,12 @@ import {
 } from '@kallio/appraisal';
 import { canonicalBytes, type Digest, digestOf, KallioError, type Refusal, utf8 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
-import type { EvidenceReply, SubjectState } from '@kallio/protocol';
+import type { SubjectState } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
 import type { Claim } from '../store/claims.ts';
+import type { KeptContinuity } from '../store/continuity.ts';
 import type { AppraisalRecord, StoredResult } from '../store/results.ts';
+import type { NonceTimes } from './nonces.ts';
 import type { Verifier } from './verifier.ts';
 
 /** What the verifier knows about the evidence it asked for, beside attester and nonce. */
@@ -73,7 +74,7 @@ export function judge(
       { hint: `The operator writes policies/${claim.kind}.json in the data folder.` },
     );
   }
-  nonces.spend(
+  const times = nonces.spend(
     message.nonce,
     { attester: claim.attester, purpose: asked.purpose, session: asked.session },
     now,
@@ -89,6 +90,8 @@ export function judge(
     images: (image) => images.get(image),
     now,
   });
+  requirePlace(appraisal);
+  requireFresh(verifier, times, kept, appraisal, now);
   return {
     claim,
     policy,
@@ -96,6 +99,49 @@ export function judge(
     appraisal,
     version: kept?.version ?? 0,
   };
+}
+
+/**
+ * Throws for honest evidence that goes on from a place where this server is not: one that was restored from a backup,
+ * or lost. It is no answer, and says nothing about the machine; to come with it is like staying away.
+ */
+function requirePlace({ authentic, platform }: Appraisal): void {
+  const place = platform.refusals.find(({ code }) => code === 'LOG_POSITION');
+  if (!authentic || platform.state !== 'UNKNOWN' || place === undefined) return;
+  throw new KallioError('EVIDENCE_POSITION' satisfies ServerCode, place.message, {
+    ...place,
+    hint: 'Ask for a nonce: its answer says where to go on from.',
+  });
+}
+
+/** TPM time may run slow, by a third at most of what it should (TPM 2.0 Part 1, 36.2 allows less). */
+const SLOWEST_CLOCK = 2 / 3;
+
+/**
+ * Throws for evidence that was made long before it was shown, with a nonce that came in the answer before. Such a nonce
+ * lives longer than one that was asked for, and quoting at once with it would let a machine that is well keep a quote
+ * for the time when it is not. The TPM's own clock says when the quote was made.
+ */
+function requireFresh(
+  { config }: Verifier,
+  times: NonceTimes,
+  kept: KeptContinuity | undefined,
+  { authentic, boot }: Appraisal,
+  now: Date,
+): void {
+  const allowed = config.attestation.nonceSeconds * 1000;
+  const waited = now.getTime() - times.issuedAt;
+  if (!authentic || boot === undefined || kept === undefined || waited <= allowed) return;
+  const before = kept.value.boot;
+  // In another boot the quote is later than the reboot; TPM2_Startup(STATE) may have stopped the clock in between.
+  if (boot.resetCount !== before.resetCount || boot.restartCount !== before.restartCount) return;
+  // The nonce is no older than the quote before it: since then the TPM's clock must have gone on nearly as far as ours.
+  if (Number(boot.clock - before.clock) >= (waited - allowed) * SLOWEST_CLOCK) return;
+  throw new KallioError(
+    'NONCE_EXPIRED' satisfies ServerCode,
+    'By the TPM’s clock this evidence was made long before it was shown.',
+    { hint: 'Ask for another nonce and quote again.' },
+  );
 }
 
 /** Signs the result of judged evidence. With `session`, the result of a closed session. */
@@ -144,34 +190,6 @@ export function recordResult(
     store.continuity.set(claim.claim, judged.version, appraisal.next, result.digest);
   }
   return result;
-}
-
-/** What a result looks like to the attester that showed the evidence. */
-export function evidenceReply(result: StoredResult, acknowledged: Acknowledged): EvidenceReply {
-  return {
-    ear: result.ear,
-    result: result.digest,
-    platform: result.record.platform,
-    instances: result.record.instances,
-    acknowledged,
-  };
-}
-
-/** From where on an attester's logs are new to this server. */
-export interface Acknowledged {
-  readonly boot: number;
-  readonly ima: number;
-  readonly instanceLog: number;
-}
-
-/** What is acknowledged of a claim's logs; zeros before there is anything. */
-export function acknowledgedOf(continuity: Continuity | undefined): Acknowledged {
-  if (continuity === undefined) return { boot: 0, ima: 0, instanceLog: 0 };
-  return {
-    boot: continuity.boot.resetCount,
-    ima: continuity.ima?.entries ?? 0,
-    instanceLog: continuity.instanceLog.entries,
-  };
 }
 
 function recordOf({ appraisal, claim, message, policy }: Judged, session?: string): AppraisalRecord {

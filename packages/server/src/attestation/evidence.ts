@@ -1,15 +1,16 @@
 import { createPublicKey, X509Certificate } from 'node:crypto';
+import { heldOf } from '@kallio/appraisal';
 import { digestOf, fromBase64, KallioError } from '@kallio/codec';
 import type { EvidenceMessage, Purpose } from '@kallio/evidence';
 import { issueAttesterCertificate } from '@kallio/pki';
-import type { EvidenceReply, ProtocolCode } from '@kallio/protocol';
+import type { EvidenceReply, Held, ProtocolCode } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
 import { failSessionsOf } from '../sessions/end.ts';
 import type { Claim } from '../store/claims.ts';
 import type { StoredResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 import { isoTime } from '../time.ts';
-import { acknowledgedOf, evidenceReply, type Judged, judge, recordResult, signResult } from './appraise.ts';
+import { type Judged, judge, recordResult, signResult } from './appraise.ts';
 import type { Verifier } from './verifier.ts';
 
 /** The admitted claim on a name; `ATTESTER_NOT_ADMITTED`. */
@@ -23,20 +24,18 @@ export function admittedClaim(store: Store, attester: string): Claim {
 
 /** A nonce for evidence, and where the attester's logs are to go on from. */
 export function nonceFor(
-  { store, nonces }: Verifier,
+  verifier: Verifier,
   asked: { readonly attester: string; readonly purpose: Purpose; readonly session?: string | undefined },
   now: Date,
 ) {
-  const claim = admittedClaim(store, asked.attester);
-  const { nonce, expiresAt } = nonces.issue(asked, now);
-  return { nonce, expiresAt: isoTime(expiresAt), from: logsFrom(store, claim) };
+  const claim = admittedClaim(verifier.store, asked.attester);
+  const { nonce, expiresAt } = verifier.nonces.issue(asked, now);
+  return { nonce, expiresAt: isoTime(expiresAt), from: heldOfClaim(verifier, claim) };
 }
 
-/** From where on a claim's logs are new to this server. */
-export function logsFrom(store: Store, claim: Claim) {
-  const kept = store.continuity.get(claim.claim);
-  const { boot, ima, instanceLog } = acknowledgedOf(kept?.value);
-  return { ima, instanceLog, ...(kept === undefined ? {} : { boot }) };
+/** What this server holds of a claim, and its evidence need not show again. */
+export function heldOfClaim({ store, policies }: Verifier, claim: Claim): Held {
+  return { ...heldOf(store.continuity.get(claim.claim)?.value, policies.get(claim.kind)) };
 }
 
 /** Appraises evidence of purpose `attest` and answers with its signed result. */
@@ -46,12 +45,20 @@ export function submitEvidence(
   message: EvidenceMessage,
   now: Date,
 ): Promise<EvidenceReply> {
-  const { store, turns } = verifier;
+  const { store, turns, nonces, config } = verifier;
   return turns.take(attester, async () => {
     const judged = judge(verifier, admittedClaim(store, attester), message, { purpose: 'attest' }, now);
     const ear = await signResult(verifier, judged, now);
-    const result = recordOutsideSessions(verifier, judged, ear, now);
-    return evidenceReply(result, acknowledgedOf(store.continuity.get(judged.claim.claim)?.value));
+    const { digest, record } = recordOutsideSessions(verifier, judged, ear, now);
+    const { nextNonceSeconds } = config.attestation;
+    const { nonce } = nonces.issue({ attester, purpose: 'attest' }, now, nextNonceSeconds);
+    return {
+      result: digest,
+      platform: record.platform,
+      instances: record.instances,
+      acknowledged: heldOfClaim(verifier, judged.claim),
+      next: { nonce, seconds: nextNonceSeconds },
+    };
   });
 }
 

@@ -14,31 +14,47 @@ export interface NonceTerms {
 const LABEL = concat(utf8('kallio-nonce-v1'), new Uint8Array(1));
 const MAC_BYTES = 16;
 
+/** When a nonce was given, and until when it may be used; milliseconds since 1970. */
+export interface NonceTimes {
+  readonly issuedAt: number;
+  readonly expiresAt: number;
+}
+
+/** Times take the first 8 bytes: 48 bits of milliseconds, 16 bits of seconds to live. */
+const SECONDS_BITS = 16n;
+const MAX_SECONDS = 0xffff;
+
 /**
- * Nonces that the server recognises without having kept them: time (8 bytes, milliseconds), random (8), and a MAC (16)
- * over both and the terms, under a key that only this server has. So a flood of requests for nonces stores nothing and
- * shuts nobody out. Unpredictable by the MAC; single-use because a spent one is stored until its time is over.
+ * Nonces that the server recognises without having kept them: times (8 bytes), random (8), and a MAC (16) over both and
+ * the terms, under a key that only this server has. So a flood of requests for nonces stores nothing and shuts nobody
+ * out. Unpredictable by the MAC; single-use because a spent one is stored until its time is over.
  */
 export class Nonces {
   readonly #store: Store;
   readonly #key: Uint8Array;
-  readonly #lifetimeMs: number;
+  readonly #seconds: number;
 
   constructor(store: Store, lifetimeSeconds: number) {
     this.#store = store;
     this.#key = store.settings.getOrMake('nonce-key', () => new Uint8Array(randomBytes(32)));
-    this.#lifetimeMs = lifetimeSeconds * 1000;
+    this.#seconds = lifetimeSeconds;
   }
 
-  /** A fresh nonce in hexadecimal, and when it ends (milliseconds since 1970). */
-  issue(terms: NonceTerms, now: Date): { readonly nonce: string; readonly expiresAt: number } {
+  /** A fresh nonce in hexadecimal, and when it ends (milliseconds since 1970). At most 65,535 seconds later. */
+  issue(
+    terms: NonceTerms,
+    now: Date,
+    seconds = this.#seconds,
+  ): { readonly nonce: string; readonly expiresAt: number } {
     const time = now.getTime();
-    const head = concat(new Writer(8).u64(BigInt(time)).finish(), new Uint8Array(randomBytes(8)));
-    return { nonce: toHex(concat(head, this.#mac(head, terms))), expiresAt: time + this.#lifetimeMs };
+    const lifetime = Math.min(seconds, MAX_SECONDS);
+    const times = new Writer(8).u64((BigInt(time) << SECONDS_BITS) | BigInt(lifetime)).finish();
+    const head = concat(times, new Uint8Array(randomBytes(8)));
+    return { nonce: toHex(concat(head, this.#mac(head, terms))), expiresAt: time + lifetime * 1000 };
   }
 
   /** Uses a nonce up, durably, if it was issued on these terms, is in time, and was not used before. */
-  spend(nonceHex: string, terms: NonceTerms, now: Date): void {
+  spend(nonceHex: string, terms: NonceTerms, now: Date): NonceTimes {
     const nonce = fromHex(nonceHex, 32);
     const head = nonce.subarray(0, 32 - MAC_BYTES);
     // Stops a nonce made up by anybody else, or moved to another attester, purpose or session.
@@ -48,7 +64,9 @@ export class Nonces {
         'This server gave no such nonce to this attester for this purpose.',
       );
     }
-    const expiresAt = Number(new DataView(head.buffer, head.byteOffset).getBigUint64(0)) + this.#lifetimeMs;
+    const times = new DataView(head.buffer, head.byteOffset).getBigUint64(0);
+    const issuedAt = Number(times >> SECONDS_BITS);
+    const expiresAt = issuedAt + Number(times & BigInt(MAX_SECONDS)) * 1000;
     // Stops evidence that was gathered when the machine was still well.
     if (expiresAt <= now.getTime()) {
       throw new KallioError('NONCE_EXPIRED' satisfies ServerCode, 'This nonce’s time is over.', {
@@ -61,6 +79,7 @@ export class Nonces {
         hint: 'Ask for another and quote again.',
       });
     }
+    return { issuedAt, expiresAt };
   }
 
   #mac(head: Uint8Array, { attester, purpose, session }: NonceTerms): Uint8Array {

@@ -1,12 +1,13 @@
 import { KallioError } from '@kallio/codec';
 import { newId } from '@kallio/protocol/serve';
-import { admittedClaim, logsFrom } from '../attestation/evidence.ts';
+import { admittedClaim, heldOfClaim } from '../attestation/evidence.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
 import { isoTime } from '../time.ts';
 
 /** Begins a session for a build host; the nonce is for its opening evidence. */
-export function createSession({ store, config, nonces }: Verifier, attester: string, now: Date) {
+export function createSession(verifier: Verifier, attester: string, now: Date) {
+  const { store, config, nonces } = verifier;
   const claim = admittedClaim(store, attester);
   if (claim.kind !== 'builder') {
     throw new KallioError(
@@ -35,5 +36,5 @@ export function createSession({ store, config, nonces }: Verifier, attester: str
     store.sessions.create(session, attester, claim.claim, time, expiresAt);
   });
   const { nonce } = nonces.issue({ attester, purpose: 'session-open', session }, now);
-  return { session, nonce, expiresAt: isoTime(expiresAt), from: logsFrom(store, claim) };
+  return { session, nonce, expiresAt: isoTime(expiresAt), from: heldOfClaim(verifier, claim) };
 }

@@ -86,6 +86,12 @@ export const ServerConfig = Exact({
   }),
   attestation: Exact({
     nonceSeconds: seconds('How long a nonce may be used.', 60, 1, 600),
+    nextNonceSeconds: seconds(
+      'How long the nonce in an answer to evidence may be used for the next evidence: longer than the agents’ interval.',
+      180,
+      2,
+      3600,
+    ),
     certificateSeconds: seconds('Lifetime of an attester’s client certificate.', 600, 30, 86_400),
     resultSeconds: seconds('Lifetime of a signed result.', 600, 10, 86_400),
     staleSeconds: seconds(

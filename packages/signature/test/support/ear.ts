@@ -40,11 +40,11 @@ function issue(key: TestKey, issuedAt: Date, of: Pick<SessionClaims, 'builder' |
 }
 
 /** The result of a closed build session. */
-export function issueSessionEar(key: TestKey, issuedAt: Date, session: SessionClaims): Promise<string> {
+export function issueSessionEar(key: TestKey, issuedAt: Date, session: SessionClaims): string {
   return issueEar({ ...issue(key, issuedAt, session), session });
 }
 
 /** An everyday result: of a machine, not of a session. */
-export function issuePlainEar(key: TestKey): Promise<string> {
+export function issuePlainEar(key: TestKey): string {
   return issueEar(issue(key, new Date(), { builder: 'build-1', tier: 'C', boot: 7 }));
 }
