@@ -1,6 +1,7 @@
 import {
   closeSync,
   fsyncSync,
+  mkdirSync,
   openSync,
   readFileSync,
   readSync,
@@ -8,6 +9,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
 import { concat, type Json, parseJson } from '@kallio/codec';
 import { cliError } from './output/output.ts';
 
@@ -66,6 +68,41 @@ export function readJson(path: string): Json {
 export function writeFile(path: string, text: string): void {
   try {
     writeFileSync(path, text);
+  } catch (cause) {
+    throw cliError('CLI_FILE', `${path} can’t be written${whyOf(cause)}.`);
+  }
+}
+
+/**
+ * Makes a secret and puts it into a file that only its owner reads, whoever could read one that was there before. The
+ * file is opened first: a secret is never made and then lost for want of a place. `CLI_FILE` where there is none.
+ */
+export async function secretInto<T>(
+  path: string,
+  make: () => Promise<T>,
+  secretOf: (made: T) => string,
+): Promise<T> {
+  const temporary = `${path}.new`;
+  const file = openSecret(temporary);
+  try {
+    const made = await make();
+    writeFileSync(file, `${secretOf(made)}\n`);
+    fsyncSync(file);
+    renameSync(temporary, path);
+    return made;
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function openSecret(path: string): number {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    rmSync(path, { force: true });
+    return openSync(path, 'wx', 0o600);
   } catch (cause) {
     throw cliError('CLI_FILE', `${path} can’t be written${whyOf(cause)}.`);
   }

@@ -4,6 +4,7 @@ import { appsCommand } from './commands/apps.ts';
 import { attestersCommand } from './commands/attesters.ts';
 import { buildCommand } from './commands/build.ts';
 import { bundleCommand } from './commands/bundle.ts';
+import { copyCommand } from './commands/copy.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
 import { evidenceCommand } from './commands/evidence.ts';
@@ -42,6 +43,7 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     buildCommand,
     verifyCommand,
     bundleCommand,
+    copyCommand,
     logCommand,
     attestersCommand,
     sessionsCommand,

@@ -8,5 +8,4 @@ export * from './images.ts';
 export * from './log.ts';
 export * from './mec.ts';
 export * from './route.ts';
-export * from './signing-key.ts';
 export * from './transcript.ts';

@@ -49,8 +49,6 @@ export type ServerCode =
   | 'SESSION_AK_CHANGED'
   | 'SESSION_EVIDENCE_REFUSED'
   | 'SESSION_ABANDONED'
-  // signing key
-  | 'SIGNING_KEY_NOT_CERTIFIED'
   // images
   | 'IMAGE_UNKNOWN'
   | 'FILE_MANIFEST_MISMATCH'
