@@ -14,6 +14,7 @@ import { joinTokenCommand } from './commands/join-token.ts';
 import { logCommand } from './commands/log.ts';
 import { packagesCommand } from './commands/packages.ts';
 import { policyCommand } from './commands/policy.ts';
+import { referenceCommand } from './commands/reference.ts';
 import { serverCommand } from './commands/server.ts';
 import { sessionsCommand } from './commands/sessions.ts';
 import { tokenCommand } from './commands/token.ts';
@@ -55,6 +56,7 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     instancesCommand,
     evidenceCommand,
     policyCommand,
+    referenceCommand,
     joinTokenCommand,
     tokenCommand,
     doctorCommand,
