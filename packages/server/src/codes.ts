@@ -49,10 +49,13 @@ export type ServerCode =
   | 'SESSION_AK_CHANGED'
   | 'SESSION_EVIDENCE_REFUSED'
   | 'SESSION_ABANDONED'
-  // signing key
-  | 'SIGNING_KEY_NOT_CERTIFIED'
+  // policies
+  | 'POLICY_SET_MISSING'
+  | 'REFERENCE_SET_MISMATCH'
   // images
   | 'IMAGE_UNKNOWN'
   | 'FILE_MANIFEST_MISMATCH'
+  // webhooks
+  | 'WEBHOOK_UNUSABLE'
   // tokens
   | 'TOKEN_LAST_ADMIN';
