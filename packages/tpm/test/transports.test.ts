@@ -1,8 +1,9 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { concat, Reader, Writer } from '@kallio/codec';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { getRandom, openTransport, Tpm } from '../src/index.ts';
@@ -185,7 +186,8 @@ describe('a character device', () => {
   it('that is not there is TPM_UNREACHABLE with a hint', async () => {
     const refusal = await refusalOf(openTransport('device:/dev/no-such-tpm').send(GET_RANDOM));
     expect(refusal?.code).toBe('TPM_UNREACHABLE');
-    expect(refusal?.hint).toMatch(/tss/);
+    expect(refusal?.message).toMatch(/there is no such device/);
+    expect(refusal?.hint).toMatch(/firmware/);
   });
 
   it('takes a command in one write and gives its response to one read', async () => {
@@ -199,6 +201,33 @@ describe('a character device', () => {
       await transport.close();
     } finally {
       rmSync(dir, { recursive: true, force: true });
+    }
+  });
+
+  it('that is stuck in a command is TPM_STALLED, takes no further one, and comes back when it lets go', async () => {
+    // A terminal that nobody types on: it takes what is written, and gives what the test types.
+    const terminal = spawn('script', ['-qfc', 'tty; stty raw -echo; exec sleep 600', '/dev/null']);
+    try {
+      const [name] = await once(terminal.stdout, 'data');
+      await wait(300);
+      const written: Buffer[] = [];
+      terminal.stdout.on('data', (chunk: Buffer) => written.push(chunk));
+      const transport = openTransport(`device:${String(name).trim()}`, 300);
+      expect(await codeOf(transport.send(GET_RANDOM))).toBe('TPM_STALLED');
+      expect(await codeOf(transport.send(GET_RANDOM))).toBe('TPM_STALLED');
+      expect(Buffer.concat(written)).toEqual(Buffer.from(GET_RANDOM));
+      // The answer to the command that was given up comes late: it is not the next command's.
+      terminal.stdin.write(answer(0, Uint8Array.of(0, 1, 99)));
+      await wait(100);
+      const next = transport.send(GET_RANDOM);
+      await wait(100);
+      terminal.stdin.write(OK);
+      expect(await next).toEqual(OK);
+      await transport.close();
+    } finally {
+      const gone = once(terminal, 'exit');
+      terminal.kill();
+      await gone;
     }
   });
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import type { Finding } from './finding.ts';
+import { type Finding, optionalFinding } from './finding.ts';
 
 /** Does firmware measure, and does the kernel? */
 export function examineMeasurements(): { eventLog: boolean; ima: boolean; findings: Finding[] } {
@@ -9,18 +9,18 @@ export function examineMeasurements(): { eventLog: boolean; ima: boolean; findin
     eventLog,
     ima,
     findings: [
-      {
-        what: 'firmware event log',
-        ok: eventLog,
-        detail: eventLog ? 'there' : 'none: what was booted can’t be shown',
-        hint: 'It needs UEFI firmware with a TPM, and securityfs mounted at /sys/kernel/security.',
-      },
-      {
-        what: 'IMA log',
-        ok: ima,
-        detail: ima ? 'there' : 'none: what was executed can’t be shown',
-        hint: 'Boot a kernel with IMA and a policy, for example ima_policy=tcb.',
-      },
+      optionalFinding(
+        'firmware event log',
+        eventLog,
+        eventLog ? 'there' : 'none: what was booted can’t be shown',
+        'It needs UEFI firmware with a TPM, and securityfs mounted at /sys/kernel/security (as root).',
+      ),
+      optionalFinding(
+        'IMA log',
+        ima,
+        ima ? 'there' : 'none: what was executed can’t be shown',
+        'Boot a kernel with IMA and a policy, for example ima_policy=tcb, and ask as root.',
+      ),
     ],
   };
 }

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type NetConnectOpts, type Socket } from 'node:net';
 import { concat, KallioError, Reader, Writer } from '@kallio/codec';
 import type { TpmCode } from '../structures/error.ts';
-import { MAX_RESPONSE, type Transport } from './transport.ts';
+import { MAX_RESPONSE, stall, type Transport } from './transport.ts';
 
 /** How commands and responses are laid in a byte stream. */
 export interface Framing {
@@ -117,21 +117,7 @@ export class StreamTransport implements Transport {
             ),
           ),
         );
-      const timer = setTimeout(
-        () =>
-          finish(() =>
-            reject(
-              new KallioError<TpmCode>(
-                'TPM_STALLED',
-                `The TPM did not answer within ${this.#timeoutMs / 1000} s.`,
-                {
-                  hint: 'A TPM may stall for 10 s in a self-test; one that stalls longer needs a restart of the machine.',
-                },
-              ),
-            ),
-          ),
-        this.#timeoutMs,
-      );
+      const timer = setTimeout(() => finish(() => reject(stall(this.#timeoutMs))), this.#timeoutMs);
       socket.on('data', onData);
       socket.on('close', onClose);
       socket.write(bytes);
