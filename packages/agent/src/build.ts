@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type SessionClaims, verifyEar } from '@kallio/appraisal';
 import { decodeShape, digestOf, KallioError, parseJson, toBase64 } from '@kallio/codec';
-import { EvidenceMessage } from '@kallio/evidence';
+import { EvidenceMessage, signingKeyQualifyingData } from '@kallio/evidence';
 import {
   type agentSessionClose,
   logAdd,
@@ -12,7 +12,6 @@ import {
   sessionClose,
   sessionCreate,
   sessionOpen,
-  signingKeyQualifyingData,
   trustShow,
 } from '@kallio/protocol';
 import { buildStatement, makeEnvelope, PAYLOAD_TYPE, paeDigest, statementDigest } from '@kallio/signature';

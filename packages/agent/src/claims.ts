@@ -1,27 +1,36 @@
 import { DigestSchema, decodeShape, Exact, parseDigest } from '@kallio/codec';
 import type { Claims } from '@kallio/signature';
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 
 const Text = Type.String({ maxLength: 65_536 });
 const Texts = Type.Array(Text, { maxItems: 4096 });
 
+const ConfigShape = Exact({
+  os: Text,
+  architecture: Text,
+  variant: Type.Optional(Text),
+  user: Text,
+  entrypoint: Texts,
+  command: Texts,
+  environment: Texts,
+  workingDirectory: Text,
+  ports: Texts,
+  volumes: Texts,
+  labels: Type.Record(Type.String(), Text),
+  stopSignal: Text,
+  layers: Type.Array(DigestSchema, { maxItems: 512 }),
+});
+
+const IndexShape = Exact({
+  index: Type.Array(
+    Exact({ digest: DigestSchema, os: Text, architecture: Text, variant: Type.Optional(Text) }),
+    { minItems: 1, maxItems: 256 },
+  ),
+});
+
 const ClaimsShape = Exact({
   subject: Exact({ name: Type.String({ minLength: 1, maxLength: 512 }), digest: DigestSchema }),
-  image: Exact({
-    os: Text,
-    architecture: Text,
-    variant: Type.Optional(Text),
-    user: Text,
-    entrypoint: Texts,
-    command: Texts,
-    environment: Texts,
-    workingDirectory: Text,
-    ports: Texts,
-    volumes: Texts,
-    labels: Type.Record(Type.String(), Text),
-    stopSignal: Text,
-    layers: Type.Array(DigestSchema, { maxItems: 512 }),
-  }),
+  image: Type.Union([ConfigShape, IndexShape]),
   fileManifest: Exact({ digest: DigestSchema, files: Type.Integer({ minimum: 0 }) }),
 });
 
@@ -33,10 +42,27 @@ export function parseClaims(document: unknown): Claims {
     'BUILD_CLAIMS',
     'The claims to be signed',
   );
-  const { variant, ...rest } = image;
   return {
     subject: { name: subject.name, digest: parseDigest(subject.digest) },
-    image: { ...rest, ...(variant === undefined ? {} : { variant }), layers: image.layers.map(parseDigest) },
+    image: 'index' in image ? indexOf(image) : configOf(image),
     fileManifest: { digest: parseDigest(fileManifest.digest), files: fileManifest.files },
   };
+}
+
+function configOf({ variant, ...rest }: Static<typeof ConfigShape>): Claims['image'] {
+  return { ...rest, ...optional(variant), layers: rest.layers.map(parseDigest) };
+}
+
+function indexOf({ index }: Static<typeof IndexShape>): Claims['image'] {
+  return {
+    index: index.map(({ digest, variant, ...rest }) => ({
+      digest: parseDigest(digest),
+      ...rest,
+      ...optional(variant),
+    })),
+  };
+}
+
+function optional(variant: string | undefined): { readonly variant?: string } {
+  return variant === undefined ? {} : { variant };
 }

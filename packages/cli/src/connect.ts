@@ -1,4 +1,4 @@
-import { Client } from '@kallio/protocol';
+import type { Client } from '@kallio/protocol';
 import { readFile, readSecret } from './files.ts';
 import { cliError } from './output/output.ts';
 
@@ -33,6 +33,7 @@ export async function withServer<T>(
     );
   }
   const token = tokenFile === undefined ? undefined : readSecret(tokenFile);
+  const { Client } = await import('@kallio/protocol');
   const client = new Client({
     url,
     ca: new TextDecoder().decode(readFile(ca)),
@@ -47,6 +48,7 @@ export async function withServer<T>(
 
 /** A client for a trust agent's UNIX socket. */
 export async function withAgent<T>(socket: string, use: (client: Client) => Promise<T>): Promise<T> {
+  const { Client } = await import('@kallio/protocol');
   // A build session's closing waits for the TPM, the server and the log.
   const client = new Client({ url: `unix:${socket}`, timeoutMs: 120_000 });
   try {

@@ -40,3 +40,4 @@ export {
   quotedPcrs,
   type VerifiedQuote,
 } from './quote.ts';
+export { type SigningKeyBinding, signingKeyQualifyingData } from './signing-key.ts';

@@ -9,12 +9,22 @@ export {
   fileManifestDigest,
   parseFileManifest,
 } from './file-manifest.ts';
+export { type ImageIndexClaims, indexClaims } from './index-claims.ts';
 export type { LayerLimits } from './layer.ts';
 export { type Layout, openLayout } from './layout.ts';
+export { writeLayout } from './layout-writer.ts';
 export { type Descriptor, type ImageIndex, type ImageManifest, MEDIA, parseManifest } from './manifest.ts';
-export { type Artifact, copyImage, publishReferrer, referrerBlob } from './publish.ts';
+export {
+  type Artifact,
+  childrenOf,
+  copyImage,
+  copyReferrers,
+  publishReferrer,
+  referrerBlob,
+} from './publish.ts';
 export { isLoopback, parseReference, pinned, type Reference } from './reference.ts';
 export { type RegistryAuth, Repository } from './registry.ts';
 export { checkRoot, type HashCache, type RootDifference } from './root-check.ts';
 export { collect, type FoundManifest, type ImageSource } from './source.ts';
+export type { ImageTarget } from './target.ts';
 export { hostPlatform, type ImageContents, type Platform, walkImage } from './walk.ts';

@@ -1,9 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Digest, digestOf, isDigest, parseDigest } from '@kallio/codec';
+import { type Digest, digestOf, isDigest, parseJson } from '@kallio/codec';
 import { ociError } from './error.ts';
-import { type Descriptor, MAX_MANIFEST, MEDIA, parseManifest } from './manifest.ts';
+import { type Descriptor, MAX_MANIFEST, MEDIA, parseManifest, REFERENCE_NAME } from './manifest.ts';
 import { type ImageSource, requireContent } from './source.ts';
 
 /** An OCI image layout on disk (image specification 1.1, "Image Layout"), as builders leave it. */
@@ -20,17 +20,16 @@ export async function openLayout(dir: string): Promise<Layout> {
   return {
     manifests: index.manifests,
 
-    async manifest(reference) {
-      if (!isDigest(reference))
-        throw ociError('OCI_NOT_FOUND', 'In a layout, a manifest is named by its digest.');
+    async manifest(named) {
+      const reference = isDigest(named) ? named : digestNamed(named, index.manifests);
       const bytes = await small(path(reference));
       if (digestOf(bytes) !== reference) {
         throw ociError('OCI_DIGEST_MISMATCH', `The file of ${reference} holds something else.`, {
           pointer: reference,
         });
       }
-      const named = index.manifests.find((descriptor) => descriptor.digest === reference);
-      return { bytes, digest: parseDigest(reference), mediaType: named?.mediaType ?? MEDIA.manifest };
+      const listed = index.manifests.find((descriptor) => descriptor.digest === reference);
+      return { bytes, digest: reference, mediaType: listed?.mediaType ?? mediaTypeOf(bytes) };
     },
 
     async blob(descriptor, maxBytes) {
@@ -52,6 +51,28 @@ export async function openLayout(dir: string): Promise<Layout> {
       return createReadStream(path(descriptor.digest));
     },
   };
+}
+
+/** The image that goes by a tag; or the only image there, whatever it is called. */
+function digestNamed(tag: string, manifests: readonly Descriptor[]): Digest {
+  const images = manifests.filter(({ artifactType }) => artifactType === undefined);
+  const tagged = images.filter(({ annotations }) => annotations?.[REFERENCE_NAME] === tag);
+  const [only, ...more] = tagged.length > 0 ? tagged : images;
+  if (only !== undefined && more.length === 0) return only.digest;
+  throw ociError(
+    'OCI_NOT_FOUND',
+    `This layout has ${images.length} images and none that alone is "${tag}".`,
+    {
+      hint: 'Name it by its digest: oci:FOLDER@sha256:…',
+    },
+  );
+}
+
+/** A layout has no headers: of a manifest that its index doesn't list, only the document says what it is. */
+function mediaTypeOf(bytes: Uint8Array): string {
+  const json = parseJson(bytes, { maxBytes: MAX_MANIFEST });
+  const said = typeof json === 'object' && json !== null && 'mediaType' in json ? json.mediaType : undefined;
+  return typeof said === 'string' ? said : MEDIA.manifest;
 }
 
 async function small(path: string): Promise<Uint8Array> {

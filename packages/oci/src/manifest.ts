@@ -14,8 +14,13 @@ export const MEDIA = {
   dockerConfig: 'application/vnd.docker.container.image.v1+json',
 } as const;
 
+/** The annotation under which a layout's index keeps a tag (image specification 1.1, "Image Layout"). */
+export const REFERENCE_NAME = 'org.opencontainers.image.ref.name';
+
 /** Largest manifest or index, in bytes (distribution specification: at least 4 MiB must be taken; nobody needs more). */
 export const MAX_MANIFEST = 4 * 1024 * 1024;
+/** Most image manifests an index may name. */
+export const MAX_INDEX = 256;
 /** Largest image configuration, in bytes. */
 export const MAX_CONFIG = 4 * 1024 * 1024;
 

@@ -1,25 +1,98 @@
-import { canonicalBytes, type Digest, digestOf } from '@kallio/codec';
-import { type Descriptor, MEDIA } from './manifest.ts';
-import type { Repository } from './registry.ts';
+import { canonicalBytes, type Digest, digestOf, KallioError } from '@kallio/codec';
+import { ociError } from './error.ts';
+import { type Descriptor, type ImageManifest, MAX_CONFIG, MEDIA, parseManifest } from './manifest.ts';
 import { collect, type FoundManifest, type ImageSource, requireContent } from './source.ts';
-import type { ImageContents } from './walk.ts';
+import type { ImageTarget } from './target.ts';
 
 /** Largest layer that is copied through memory. */
 const MAX_LAYER = 2 * 1024 ** 3;
+/** Most referrers of one type that are copied: anybody who may push can attach more. */
+const MAX_COPIED = 64;
 
-/** Copies an image to a repository: layers and configuration first, so that a manifest there is always whole. */
+/**
+ * Copies an image: layers and configuration first, so that a manifest there is always whole. Of an index, every image
+ * that it names; an index in an index is refused.
+ */
 export async function copyImage(
   source: ImageSource,
-  image: ImageContents,
-  target: Repository,
+  found: FoundManifest,
+  target: ImageTarget,
   tag?: string,
 ): Promise<Digest> {
-  for (const layer of image.layers) {
+  const manifest = parseManifest(found.bytes, found.mediaType);
+  if (manifest.kind === 'manifest') await copyBlobs(source, manifest, target);
+  else for (const child of await childrenOf(source, found)) await copyImage(source, child, target);
+  return target.pushManifest(found.bytes, found.mediaType, tag);
+}
+
+/** The image manifests that an index names; of an image manifest none. */
+export async function childrenOf(source: ImageSource, found: FoundManifest): Promise<FoundManifest[]> {
+  const manifest = parseManifest(found.bytes, found.mediaType);
+  if (manifest.kind === 'manifest') return [];
+  const children: FoundManifest[] = [];
+  for (const { digest, size, mediaType } of manifest.manifests) {
+    const child = await source.manifest(digest);
+    if (child.bytes.length !== size || child.mediaType !== mediaType) {
+      throw ociError(
+        'OCI_SIZE_MISMATCH',
+        'A manifest is not what its index says: another size or media type.',
+        {
+          pointer: digest,
+        },
+      );
+    }
+    // Attack: indexes in indexes, each naming many, so that to walk them is all a machine does.
+    if (parseManifest(child.bytes, child.mediaType).kind !== 'manifest')
+      throw ociError('OCI_MANIFEST', 'An index in an index is not followed.', { pointer: digest });
+    children.push(child);
+  }
+  return children;
+}
+
+/** Copies what is attached to an image, of these artifact types; what only claims to be attached is left behind. */
+export async function copyReferrers(
+  source: ImageSource & { referrers(subject: Digest, type: string): Promise<readonly Descriptor[]> },
+  subject: Digest,
+  types: readonly string[],
+  target: ImageTarget,
+): Promise<number> {
+  let copied = 0;
+  for (const type of types) {
+    for (const listed of (await source.referrers(subject, type)).slice(0, MAX_COPIED)) {
+      const manifest = await referrerManifest(source, listed.digest);
+      if (manifest === undefined || referrerBlob(manifest.manifest, subject, type) === undefined) continue;
+      await copyBlobs(source, manifest.manifest, target);
+      const { annotations } = manifest.manifest;
+      await target.pushReferrer(manifest.bytes, subject, {
+        mediaType: MEDIA.manifest,
+        artifactType: type,
+        ...(annotations === undefined ? {} : { annotations }),
+      });
+      copied++;
+    }
+  }
+  return copied;
+}
+
+/** A listed referrer, or nothing where what is listed is not there or no manifest. */
+async function referrerManifest(source: ImageSource, digest: Digest) {
+  try {
+    const { bytes, mediaType } = await source.manifest(digest);
+    const manifest = parseManifest(bytes, mediaType);
+    return manifest.kind === 'manifest' && mediaType === MEDIA.manifest ? { bytes, manifest } : undefined;
+  } catch (error) {
+    // Junk that somebody attached must not keep the rest from being copied.
+    if (error instanceof KallioError) return undefined;
+    throw error;
+  }
+}
+
+async function copyBlobs(source: ImageSource, manifest: ImageManifest, target: ImageTarget): Promise<void> {
+  for (const layer of manifest.layers) {
     const bytes = await collect(await source.stream(layer), Math.min(layer.size, MAX_LAYER), layer.digest);
     await target.pushBlob(requireContent(bytes, layer));
   }
-  await target.pushBlob(image.config.bytes);
-  return target.pushManifest(image.manifest.bytes, image.manifest.mediaType, tag);
+  await target.pushBlob(await source.blob(manifest.config, MAX_CONFIG));
 }
 
 /** An artifact that belongs to an image: one blob of one media type. */
@@ -32,7 +105,7 @@ export interface Artifact {
 
 /** Publishes an artifact as a referrer of an image (image specification 1.1, "Guidelines for Artifact Usage"). */
 export async function publishReferrer(
-  target: Repository,
+  target: ImageTarget,
   subject: FoundManifest,
   artifact: Artifact,
 ): Promise<Digest> {

@@ -3,6 +3,7 @@ import { ociError } from './error.ts';
 import { type Descriptor, MAX_MANIFEST, MEDIA, parseManifest } from './manifest.ts';
 import { isLoopback } from './reference.ts';
 import { collect, type FoundManifest, type ImageSource, requireContent } from './source.ts';
+import type { ImageTarget } from './target.ts';
 
 const ACCEPT = [MEDIA.index, MEDIA.manifest, MEDIA.dockerList, MEDIA.dockerManifest].join(', ');
 const TIMEOUT_MS = 60_000;
@@ -16,7 +17,7 @@ export interface RegistryAuth {
 }
 
 /** One repository of an OCI distribution registry (specification 1.1). TLS, except on this machine. */
-export class Repository implements ImageSource {
+export class Repository implements ImageSource, ImageTarget {
   readonly registry: string;
   readonly name: string;
   readonly #base: string;

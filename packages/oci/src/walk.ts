@@ -1,7 +1,14 @@
 import { type Json, parseJson } from '@kallio/codec';
 import { configClaims, type ImageConfigClaims } from './config.ts';
 import { ociError } from './error.ts';
-import { type Descriptor, type ImageManifest, MAX_CONFIG, MEDIA, parseManifest } from './manifest.ts';
+import {
+  type Descriptor,
+  type ImageManifest,
+  MAX_CONFIG,
+  MAX_INDEX,
+  MEDIA,
+  parseManifest,
+} from './manifest.ts';
 import type { FoundManifest, ImageSource } from './source.ts';
 
 /** `os/architecture`, as Go and OCI name them. */
@@ -19,13 +26,13 @@ export function hostPlatform(): Platform {
 /** An image whose manifest and configuration have been read and checked; its layers are named, not read. */
 export interface ImageContents {
   readonly manifest: FoundManifest;
+  /** The index that named it, where it was reached through one. */
+  readonly index?: FoundManifest;
   readonly layers: readonly Descriptor[];
   readonly config: { readonly descriptor: Descriptor; readonly bytes: Uint8Array; readonly json: Json };
   readonly claims: ImageConfigClaims;
 }
 
-/** Most image manifests an index may name. */
-const MAX_INDEX = 256;
 const LAYER =
   /^application\/vnd\.(?:oci\.image\.layer\.v1\.tar(?:\+gzip|\+zstd)?|docker\.image\.rootfs\.diff\.tar\.gzip)$/;
 
@@ -65,7 +72,7 @@ export async function walkImage(
   }
   const manifest = parseManifest(found.bytes, found.mediaType);
   if (manifest.kind !== 'manifest') throw ociError('OCI_MANIFEST', 'An index in an index is not followed.');
-  return contents(source, found, manifest, platform);
+  return { ...(await contents(source, found, manifest, platform)), index: first };
 }
 
 async function contents(

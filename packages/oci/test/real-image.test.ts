@@ -210,7 +210,7 @@ describe('a root file system', () => {
 describe('a registry without a referrers API', () => {
   it('takes an image and its artifacts, and gives them back', async () => {
     const repository = new Repository({ registry: registry.host, repository: 'team/app' });
-    const digest = await copyImage(layout, image, repository, 'v1');
+    const digest = await copyImage(layout, image.manifest, repository, 'v1');
     expect(digest).toBe(image.manifest.digest);
     const pulled = await walkImage(repository, 'v1');
     expect(pulled.manifest.digest).toBe(digest);

@@ -49,10 +49,10 @@ export type ServerCode =
   | 'SESSION_AK_CHANGED'
   | 'SESSION_EVIDENCE_REFUSED'
   | 'SESSION_ABANDONED'
-  // signing key
-  | 'SIGNING_KEY_NOT_CERTIFIED'
   // images
   | 'IMAGE_UNKNOWN'
   | 'FILE_MANIFEST_MISMATCH'
+  // webhooks
+  | 'WEBHOOK_UNUSABLE'
   // tokens
   | 'TOKEN_LAST_ADMIN';

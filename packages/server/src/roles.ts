@@ -11,6 +11,8 @@ import { Turns } from './attestation/turns.ts';
 import type { Verifier } from './attestation/verifier.ts';
 import type { ServerContext } from './context.ts';
 import { enrolmentRoutes } from './enrolment/routes.ts';
+import { eventRoutes } from './events/routes.ts';
+import type { EventStreams } from './events/stream.ts';
 import { authenticator } from './http/authenticate.ts';
 import { Mount } from './http/mount.ts';
 import { publishOpenApi } from './http/openapi.ts';
@@ -32,6 +34,7 @@ export interface Foundations {
   readonly store: Store;
   readonly log: LogWriter;
   readonly streams: Streams;
+  readonly eventStreams: EventStreams;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -77,6 +80,7 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
   imageRoutes(mount, store);
   logRoutes(mount, store, log);
   tokenRoutes(mount, store);
+  eventRoutes(mount, store, on.eventStreams);
 
   return {
     dataDir: on.dataDir,

@@ -11,15 +11,9 @@ import {
   partsOf,
   QUOTED_PCRS,
   qualifyingData,
-} from '@kallio/evidence';
-import {
-  type Client,
-  certificateCreate,
-  nonceCreate,
-  sessionCreate,
-  sessionOpen,
   signingKeyQualifyingData,
-} from '@kallio/protocol';
+} from '@kallio/evidence';
+import { type Client, certificateCreate, nonceCreate, sessionCreate, sessionOpen } from '@kallio/protocol';
 import { enrol, joinToken, requestOf } from './fixture-enrol.ts';
 import type { TestServer } from './fixture-server.ts';
 import type { TestTpm } from './fixture-tpm.ts';

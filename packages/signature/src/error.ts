@@ -39,6 +39,13 @@ export type SignatureCode =
   | 'SIGNATURE_RESULT_STATEMENT'
   | 'SIGNATURE_RESULT_KEY'
   | 'SIGNATURE_RESULT_MISMATCH'
+  // The TPM's certification of the signing key, and the raw evidence.
+  | 'SIGNING_KEY_NOT_CERTIFIED'
+  | 'BUILD_EVIDENCE_MISSING'
+  | 'BUILD_EVIDENCE_SHAPE'
+  | 'BUILD_EVIDENCE_DIGEST'
+  | 'BUILD_EVIDENCE_PURPOSE'
+  | 'BUILD_EVIDENCE_BOOT'
   // What the policy says.
   | 'IMAGE_POLICY_INVALID'
   | 'POLICY_BUILDER'

@@ -4,6 +4,7 @@ import {
   type Descriptor,
   FILE_MANIFEST_TYPE,
   type FileManifest,
+  type FoundManifest,
   fileManifest,
   fileManifestDigest,
   hostPlatform,
@@ -18,6 +19,7 @@ import {
 } from '@kallio/oci';
 import { BUNDLE_MEDIA_TYPE, MAX_BUNDLE } from './bundle.ts';
 import { signatureError } from './error.ts';
+import { EVIDENCE_TYPE, MAX_EVIDENCE, type ShownEvidence, verifyBuildEvidence } from './evidence.ts';
 import type { ImagePolicy } from './policy.ts';
 import { PREDICATE_TYPE } from './statement.ts';
 import { type AcceptedImage, type RefusedImage, Trail } from './verdict.ts';
@@ -27,6 +29,9 @@ import { verifyImageSignature } from './verify.ts';
 const MAX_CANDIDATES = 64;
 /** Largest file manifest read, in bytes. */
 const MAX_FILE_MANIFEST = 256 * 1024 * 1024;
+/** What belongs to a signed image, by artifact type. */
+export const ATTACHED_TYPES: readonly string[] = [BUNDLE_MEDIA_TYPE, FILE_MANIFEST_TYPE, EVIDENCE_TYPE];
+
 const PREDICATE_ANNOTATION = 'dev.sigstore.bundle.predicateType';
 
 /** Where an image and what is attached to it come from. A repository is one; for a layout see {@link layoutSource}. */
@@ -60,16 +65,26 @@ export function bundleArtifact(bundle: Uint8Array): Artifact {
   };
 }
 
+/** What else {@link verifyImage} is given, or asked to do. */
+export interface VerifyOptions {
+  /** A bundle that is at hand: what is attached to the image is not looked at. Not for an index. */
+  readonly bundle?: Uint8Array;
+  /** Also verify the raw evidence that is attached to the image. */
+  readonly evidence?: boolean;
+}
+
 /**
  * From a tag or digest to a verdict: walks the image, finds its signature, judges it, and gets the file manifest that
  * the signature names. What registry and attacker bring is refused in the verdict, never thrown. An image without any
- * signature is `IMAGE_UNSIGNED`. Whatever runs afterwards must be named by the verdict's digest: a tag may have moved.
+ * signature is `IMAGE_UNSIGNED`. Where the name leads to an index, the index must be signed too: otherwise whoever can
+ * move a tag could put any signed image in another's place. Whatever runs afterwards must be named by the verdict's digest: a tag may have moved.
  */
 export async function verifyImage(
   reference: string,
   source: SignedSource,
   policy: ImagePolicy,
   now: Date,
+  options: VerifyOptions = {},
 ): Promise<VerifiedImage | RefusedImage> {
   const trail = new Trail();
   try {
@@ -79,24 +94,35 @@ export async function verifyImage(
       () => walkImage(source, reference, platformOf(policy)),
       ({ manifest }) => `image manifest ${manifest.digest}`,
     );
-    const verdict = await judge(image, source, policy, now);
+    const { index } = image;
+    if (index !== undefined) {
+      const verdict = await judge({ source, subject: index.digest, policy, now }, { index }, undefined);
+      if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
+      await trail.step(
+        'index',
+        () => verdict,
+        ({ builder, session }) => `image index ${index.digest}, signed by ${builder} in session ${session}`,
+      );
+    }
+    const asked = { source, subject: image.manifest.digest, policy, now };
+    const verdict = await judge(asked, { configBytes: image.config.bytes }, options.bundle);
     if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
+    trail.append(verdict.steps);
     // Stops reference values for instances that are not of this image.
-    const files = new Trail();
-    const found = await files
-      .step(
-        'file-manifest',
-        () => findFileManifest(image, source, verdict.fileManifestDigest),
-        (manifest) => `${manifest.files.length} files`,
-      )
-      .catch((error: unknown) => refused(error, [...trail.steps, ...verdict.steps, ...files.steps]));
-    if ('refusal' in found) return found;
-    return {
-      ...verdict,
-      steps: [...trail.steps, ...verdict.steps, ...files.steps],
-      image,
-      fileManifest: found,
-    };
+    const files = await trail.step(
+      'file-manifest',
+      () => findFileManifest(image, source, verdict.fileManifestDigest),
+      (manifest) => `${manifest.files.length} files`,
+    );
+    if (options.evidence === true) {
+      await trail.step(
+        'evidence',
+        () => findEvidence(source, verdict),
+        ({ messages, boot, milliseconds }) =>
+          `${messages} quotes of one AK in boot ${boot}, ${milliseconds} ms apart; the last commits to image, claims and key`,
+      );
+    }
+    return { ...verdict, steps: trail.steps, image, fileManifest: files };
   } catch (error) {
     return refused(error, trail.steps);
   }
@@ -107,32 +133,36 @@ function refused(error: unknown, steps: RefusedImage['steps']): RefusedImage {
   return { ok: false, steps, refusal: error.toJSON() };
 }
 
+/** What is judged, by what. */
+interface Asked {
+  readonly source: SignedSource;
+  /** The image manifest or index that is to be signed. */
+  readonly subject: Digest;
+  readonly policy: ImagePolicy;
+  readonly now: Date;
+}
+
+type Described = { readonly configBytes: Uint8Array } | { readonly index: FoundManifest };
+
 /** The first candidate that holds; otherwise the refusal of the one that came furthest. */
 async function judge(
-  image: ImageContents,
-  source: SignedSource,
-  policy: ImagePolicy,
-  now: Date,
+  { source, subject, policy, now }: Asked,
+  described: Described,
+  given: Uint8Array | undefined,
 ): Promise<AcceptedImage | RefusedImage> {
-  const manifestDigest = image.manifest.digest;
-  const listed = await source.referrers(manifestDigest, BUNDLE_MEDIA_TYPE);
+  const verify = (bundle: Uint8Array) =>
+    verifyImageSignature({ ...described, bundle, manifestDigest: subject, policy, now });
+  if (given !== undefined) return verify(given);
+  const listed = await source.referrers(subject, BUNDLE_MEDIA_TYPE);
   // Annotations are not believed; they only say where to look first.
   const ours = (candidate: Descriptor) => candidate.annotations?.[PREDICATE_ANNOTATION] === PREDICATE_TYPE;
   const candidates = [...listed.filter(ours), ...listed.filter((candidate) => !ours(candidate))];
   let furthest: RefusedImage = { ok: false, steps: [], refusal: unsigned().toJSON() };
   for (const candidate of candidates.slice(0, MAX_CANDIDATES)) {
-    const found = await fetchBundle(source, candidate, manifestDigest);
+    const found = await fetchBundle(source, candidate, subject);
     // Something attached that is no readable bundle of this image must not keep the real one from being found.
     const verdict: AcceptedImage | RefusedImage =
-      found instanceof Uint8Array
-        ? await verifyImageSignature({
-            bundle: found,
-            manifestDigest,
-            configBytes: image.config.bytes,
-            policy,
-            now,
-          })
-        : { ok: false, steps: [], refusal: found };
+      found instanceof Uint8Array ? await verify(found) : { ok: false, steps: [], refusal: found };
     if (verdict.ok) return verdict;
     if (verdict.steps.length >= furthest.steps.length) furthest = verdict;
   }
@@ -165,6 +195,27 @@ async function blobOf(source: SignedSource, candidate: Descriptor, subject: Dige
   const found = await source.manifest(candidate.digest);
   const manifest = parseManifest(found.bytes, found.mediaType);
   return manifest.kind === 'manifest' ? referrerBlob(manifest, subject, type) : undefined;
+}
+
+/** What the raw evidence shows that is attached to an image; anybody may have attached other evidence beside it. */
+async function findEvidence(source: SignedSource, image: AcceptedImage): Promise<ShownEvidence> {
+  const subject = image.claims.subject.digest;
+  const listed = await source.referrers(subject, EVIDENCE_TYPE);
+  let refusal: KallioError = signatureError(
+    'BUILD_EVIDENCE_MISSING',
+    'No raw evidence is attached to this image.',
+    { hint: 'kallio build attaches it, and kallio copy takes it along.' },
+  );
+  for (const candidate of listed.slice(0, MAX_CANDIDATES)) {
+    try {
+      const blob = await blobOf(source, candidate, subject, EVIDENCE_TYPE);
+      if (blob !== undefined) return verifyBuildEvidence(await source.blob(blob, MAX_EVIDENCE), image);
+    } catch (error) {
+      if (!(error instanceof KallioError)) throw error;
+      refusal = error;
+    }
+  }
+  throw refusal;
 }
 
 /** The file manifest that the signature names: as attached, or else from the layers themselves. */

@@ -1,7 +1,16 @@
 export { BUNDLE_MEDIA_TYPE, MAX_BUNDLE, makeBundle, type ParsedBundle, parseBundle } from './bundle.ts';
 export { makeEnvelope, PAYLOAD_TYPE, pae, paeDigest, verifyEnvelope } from './dsse.ts';
 export type { SignatureCode } from './error.ts';
-export { bundleArtifact, layoutSource, type SignedSource, type VerifiedImage, verifyImage } from './image.ts';
+export { EVIDENCE_TYPE, MAX_EVIDENCE, type ShownEvidence, verifyBuildEvidence } from './evidence.ts';
+export {
+  ATTACHED_TYPES,
+  bundleArtifact,
+  layoutSource,
+  type SignedSource,
+  type VerifiedImage,
+  type VerifyOptions,
+  verifyImage,
+} from './image.ts';
 export {
   keyDigest,
   keyHint,
@@ -12,6 +21,7 @@ export {
 } from './key.ts';
 export { type ManagedInput, verifyBundleWithKey } from './managed.ts';
 export { ImagePolicy, parseImagePolicy } from './policy.ts';
+export { type CertifiedKey, certifiedKey } from './signing-key.ts';
 export {
   BuildEnvironment,
   buildStatement,

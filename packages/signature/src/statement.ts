@@ -14,7 +14,7 @@ import {
   parseJson,
 } from '@kallio/codec';
 import { Attestation, AttesterId } from '@kallio/evidence';
-import type { ImageConfigClaims } from '@kallio/oci';
+import type { ImageConfigClaims, ImageIndexClaims } from '@kallio/oci';
 import { type Static, Type } from 'typebox';
 import { signatureError } from './error.ts';
 import { membersOf } from './members.ts';
@@ -36,14 +36,15 @@ export interface Claims {
   readonly subject: {
     /** Registry and repository. For people; nothing is decided by it. */
     readonly name: string;
-    /** Digest of the image manifest. */
+    /** Digest of the image manifest, or of an image index. */
     readonly digest: Digest;
   };
-  readonly image: ImageConfigClaims;
+  /** The image's configuration; of an index, the images that it names. */
+  readonly image: ImageConfigClaims | ImageIndexClaims;
   readonly fileManifest: {
     /** SHA-256 of the file manifest's canonical JSON. */
     readonly digest: Digest;
-    /** How many regular files it lists. */
+    /** How many regular files it lists. An index has none. */
     readonly files: number;
   };
 }

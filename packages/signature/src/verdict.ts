@@ -1,9 +1,10 @@
 import { type Digest, KallioError, type Refusal } from '@kallio/codec';
-import type { Claims, Tier } from './statement.ts';
+import type { BuildEnvironment, Claims, Tier } from './statement.ts';
 
 /** The steps of a verification, in their order. */
 export type StepName =
   | 'image'
+  | 'index'
   | 'bundle'
   | 'subject'
   | 'key'
@@ -15,7 +16,8 @@ export type StepName =
   | 'result'
   | 'session'
   | 'policy'
-  | 'file-manifest';
+  | 'file-manifest'
+  | 'evidence';
 
 /** One step: what was found, or why it was refused. */
 export interface Step {
@@ -31,6 +33,10 @@ export interface AcceptedImage {
   readonly steps: readonly Step[];
   readonly refusal?: undefined;
   readonly claims: Claims;
+  /** What the session's closing quote committed to: SHA-256 of the claims (JCS). */
+  readonly statement: Digest;
+  /** As signed: for whoever re-verifies the evidence. */
+  readonly environment: BuildEnvironment;
   readonly session: string;
   /** The attester that built it. */
   readonly builder: string;
@@ -63,6 +69,11 @@ export class Trail {
 
   get steps(): readonly Step[] {
     return this.#steps;
+  }
+
+  /** Takes over the steps of a part that was judged by itself. */
+  append(steps: readonly Step[]): void {
+    this.#steps.push(...steps);
   }
 
   /** Runs one step; `tell` says what it found. */

@@ -9,7 +9,7 @@ import {
   parseDigest,
   parseJson,
 } from '@kallio/codec';
-import { configClaims, type ImageConfigClaims } from '@kallio/oci';
+import { configClaims, indexClaims } from '@kallio/oci';
 import { rekorDsseBody, verifyLogEntry } from '@kallio/tlog';
 import { type ParsedBundle, parseBundle } from './bundle.ts';
 import { verifyEnvelope } from './dsse.ts';
@@ -17,6 +17,7 @@ import { signatureError } from './error.ts';
 import { keyDigest, keyHint, type SigningKey, signingKeyOfPem } from './key.ts';
 import { type ImagePolicy, logOf } from './policy.ts';
 import {
+  type Claims,
   type ParsedStatement,
   parseStatement,
   parseStatementHead,
@@ -26,15 +27,23 @@ import {
 import { type ImageVerdict, Trail } from './verdict.ts';
 
 /** What an image signature is judged by. */
-export interface SignatureInput {
+export type SignatureInput = (OfImage | OfIndex) & {
   /** The Sigstore bundle. From the registry: nothing in it is believed. */
   readonly bundle: Uint8Array;
-  /** Digest of the image manifest that is to run. */
+  /** Digest of the image manifest that is to run, or of the index that names it. */
   readonly manifestDigest: Digest;
-  /** The image configuration that this manifest names. The caller has checked its digest. */
-  readonly configBytes: Uint8Array;
   readonly policy: ImagePolicy;
   readonly now: Date;
+};
+
+interface OfImage {
+  /** The image configuration that this manifest names. The caller has checked its digest. */
+  readonly configBytes: Uint8Array;
+}
+
+interface OfIndex {
+  /** The index itself. The caller has checked its digest. */
+  readonly index: { readonly bytes: Uint8Array; readonly mediaType: string };
 }
 
 /**
@@ -107,8 +116,11 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   // Stops an image whose configuration is not what was signed, and a signed one for another platform.
   const image = await trail.step(
     'image-config',
-    () => requireImage(input.configBytes, statement, policy),
-    () => 'the image’s configuration is the one signed',
+    () => requireImage(input, statement),
+    (claims) =>
+      'index' in claims
+        ? `the index names the ${claims.index.length} images that were signed`
+        : 'the image’s configuration is the one signed',
   );
 
   // Stops a result of another issuer, and one that had lapsed when the signature was logged.
@@ -137,6 +149,8 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
     ok: true,
     steps: trail.steps,
     claims: { subject, image, fileManifest },
+    statement: statementDigest(statement),
+    environment: statement.buildEnvironment,
     session: session.session,
     builder: session.builder,
     tier: session.tier,
@@ -190,19 +204,20 @@ function leafMismatch() {
   });
 }
 
-function requireImage(
-  configBytes: Uint8Array,
-  statement: ParsedStatement,
-  policy: ImagePolicy,
-): ImageConfigClaims {
-  const image = configClaims(parseJson(configBytes));
+function requireImage(input: SignatureInput, statement: ParsedStatement): Claims['image'] {
+  const image =
+    'index' in input
+      ? indexClaims(input.index.bytes, input.index.mediaType)
+      : configClaims(parseJson(input.configBytes));
   if (canonicalize(image) !== canonicalize(statement.image)) {
     throw signatureError('SIGNATURE_IMAGE_CONFIG', 'The image’s configuration is not the signed one.', {
       pointer: '/predicate/image',
     });
   }
-  if (policy.platform !== undefined && policy.platform !== `${image.os}/${image.architecture}`) {
-    throw signatureError('SIGNATURE_PLATFORM', `The policy wants an image for ${policy.platform}.`);
+  const { platform } = input.policy;
+  // An index is for every platform it names; which image of it is taken, the walk decides.
+  if (platform !== undefined && !('index' in image) && platform !== `${image.os}/${image.architecture}`) {
+    throw signatureError('SIGNATURE_PLATFORM', `The policy wants an image for ${platform}.`);
   }
   return image;
 }

@@ -5,23 +5,25 @@ import { canonicalBytes, type Digest, fromBase64 } from '@kallio/codec';
 import {
   copyImage,
   FILE_MANIFEST_TYPE,
-  fileManifest,
   fileManifestBytes,
-  fileManifestDigest,
   openLayout,
   parseReference,
   publishReferrer,
   Repository,
-  walkImage,
 } from '@kallio/oci';
-import { agentSessionAbandon, agentSessionClose, agentSessionOpen, type Client } from '@kallio/protocol';
-import { bundleArtifact, type Claims, makeBundle } from '@kallio/signature';
+import {
+  agentSessionAbandon,
+  agentSessionClose,
+  agentSessionOpen,
+  type Client,
+  type Reply,
+} from '@kallio/protocol';
+import { bundleArtifact, EVIDENCE_TYPE, makeBundle } from '@kallio/signature';
 import { withAgent } from '../connect.ts';
 import { cliError } from '../output/output.ts';
 import { runBuilder } from './builder.ts';
-
-/** Media and artifact type of the raw evidence that travels with an image. */
-const EVIDENCE_TYPE = 'application/vnd.kallio.evidence.v1+json';
+import { type Built, readBuilt } from './built.ts';
+import { Clock, type Times } from './clock.ts';
 
 /** What is built, and how. */
 export interface BuildOptions {
@@ -31,41 +33,61 @@ export interface BuildOptions {
   /** The trust agent's UNIX socket. */
   readonly agent: string;
   readonly flags: readonly string[];
+  /** `os/architecture` of each image, where an index over several is built. */
+  readonly platforms: readonly string[];
   /** A shell command that leaves an OCI layout in `$OUT`. Default: buildah. */
   readonly builder?: string;
   readonly say: (line: string) => void;
 }
 
+/** One signed image of a build, or the signed index over all. */
+interface SignedRecord {
+  readonly digest: Digest;
+  /** Absent for the index. */
+  readonly platform?: string;
+  readonly session: string;
+  readonly logIndex: number;
+}
+
 /** How a build went. */
-export interface BuildRecord {
+export interface BuildRecord extends Times {
   readonly image: string;
+  /** What the tag names: the image, or the index. */
   readonly digest: Digest;
   readonly builder: string;
   readonly session: string;
   readonly logIndex: number;
-  readonly steps: readonly { readonly name: string; readonly ms: number }[];
-  /** What the attestation session cost: every step but the builder's own and the push. */
-  readonly sessionMs: number;
+  /** Everything that was signed. */
+  readonly signed: readonly SignedRecord[];
 }
 
 /**
- * Builds an image inside an attestation session: open, build, read what was built, close on it, push. Whatever fails,
- * the session is given up, nothing is left behind, and nothing was pushed that is not signed.
+ * Builds an image inside an attestation session: open, build, read what was built, close on it, push. A session has
+ * one subject, so for several platforms there is one for each image and one for the index, all opened before the
+ * build. Whatever fails, the sessions are given up, nothing is left behind, and nothing was pushed that is not signed.
  */
 export async function buildImage(options: BuildOptions): Promise<BuildRecord> {
   const reference = parseReference(options.tag);
   if (reference.digest !== undefined)
     throw cliError('USAGE', 'An image is built under a tag: its digest is not known before.');
+  if (options.platforms.length === 1)
+    throw cliError('USAGE', 'Give every platform of an index, or none for this machine’s image.');
   const clock = new Clock(options.say);
   const folder = await mkdtemp(join(tmpdir(), 'kallio-build-'));
   try {
     return await withAgent(options.agent, async (agent) => {
-      const { session } = await clock.step('open the session', () => agent.call(agentSessionOpen, {}));
+      const sessions: string[] = [];
       try {
-        return await buildIn(session, agent, folder, options, clock);
+        const count = options.platforms.length === 0 ? 1 : options.platforms.length + 1;
+        await clock.step(count === 1 ? 'open the session' : `open ${count} sessions`, async () => {
+          while (sessions.length < count) sessions.push((await agent.call(agentSessionOpen, {})).session);
+        });
+        return await buildIn(sessions, agent, folder, options, clock);
       } catch (error) {
-        // The server would let it expire; to give it up says that this build came to nothing.
-        await agent.call(agentSessionAbandon, { params: { session } }).catch(() => undefined);
+        // The server would let them expire; to give them up says that this build came to nothing.
+        for (const session of sessions) {
+          await agent.call(agentSessionAbandon, { params: { session } }).catch(() => undefined);
+        }
         throw error;
       }
     });
@@ -74,88 +96,85 @@ export async function buildImage(options: BuildOptions): Promise<BuildRecord> {
   }
 }
 
+/** An image or index that a session has closed on. */
+interface Signed extends Built {
+  readonly session: string;
+  readonly closed: Reply<typeof agentSessionClose>;
+}
+
 async function buildIn(
-  session: string,
+  sessions: readonly string[],
   agent: Client,
   folder: string,
   options: BuildOptions,
   clock: Clock,
 ): Promise<BuildRecord> {
-  const { registry, repository, tag } = parseReference(options.tag);
+  const { registry, repository, tag = 'latest' } = parseReference(options.tag);
   const layoutDir = join(folder, 'layout');
   await clock.step('build', () => runBuilder(options, folder, layoutDir), 'builder');
-  const { layout, image, files } = await clock.step('read the image', async () => {
-    const opened = await openLayout(layoutDir);
-    const [only, ...more] = opened.manifests;
-    if (only === undefined || more.length > 0) {
-      throw cliError('CLI_BUILDER', 'The builder must leave exactly one image in the layout.');
+  const layout = await openLayout(layoutDir);
+  const built = await clock.step('read what was built', () => readBuilt(layout, `${registry}/${repository}`));
+  requirePlatforms(built, options.platforms);
+  const signed: Signed[] = [];
+  await clock.step('close, sign, log', async () => {
+    for (const [at, one] of built.entries()) {
+      const session = sessions[at] ?? '';
+      const body = { claims: one.claims };
+      const closed = await agent.call(agentSessionClose, { params: { session }, body });
+      signed.push({ ...one, session, closed });
     }
-    const walked = await walkImage(opened, only.digest);
-    return { layout: opened, image: walked, files: await fileManifest(opened, walked) };
   });
-  const claims: Claims = {
-    subject: { name: `${registry}/${repository}`, digest: image.manifest.digest },
-    image: image.claims,
-    fileManifest: { digest: fileManifestDigest(files), files: files.files.length },
-  };
-  const closed = await clock.step('close the session, sign, log', () =>
-    agent.call(agentSessionClose, { params: { session }, body: { claims } }),
-  );
+  const last = signed.at(-1);
+  if (last === undefined) throw new Error('a builder leaves at least one image');
   const target = new Repository({ registry, repository });
   await clock.step(
     'push image, signature, file manifest, evidence',
     async () => {
       // Under its digest first: the tag moves only to an image whose signature is there.
-      await copyImage(layout, image, target);
-      const bundle = makeBundle(closed.envelope, fromBase64(closed.publicKey), closed.entry);
-      await publishReferrer(target, image.manifest, bundleArtifact(bundle));
-      await publishReferrer(target, image.manifest, {
-        type: FILE_MANIFEST_TYPE,
-        bytes: fileManifestBytes(files),
-      });
-      await publishReferrer(target, image.manifest, {
-        type: EVIDENCE_TYPE,
-        bytes: canonicalBytes(closed.evidence),
-      });
-      await target.pushManifest(image.manifest.bytes, image.manifest.mediaType, tag ?? 'latest');
+      await copyImage(layout, last.manifest, target);
+      for (const one of signed) await attach(target, one);
+      await target.pushManifest(last.manifest.bytes, last.manifest.mediaType, tag);
     },
     'push',
   );
   return {
-    image: `${registry}/${repository}:${tag ?? 'latest'}`,
-    digest: image.manifest.digest,
-    builder: closed.record.attester,
-    session,
-    logIndex: closed.entry.logIndex,
-    ...clock.record(),
+    image: `${registry}/${repository}:${tag}`,
+    digest: last.manifest.digest,
+    builder: last.closed.record.attester,
+    session: last.session,
+    logIndex: last.closed.entry.logIndex,
+    signed: signed.map(recordOf),
+    ...clock.times(),
   };
 }
 
-/** Times the steps and tells of them. */
-class Clock {
-  readonly #say: (line: string) => void;
-  readonly #steps: { name: string; ms: number; kind: 'session' | 'builder' | 'push' }[] = [];
-
-  constructor(say: (line: string) => void) {
-    this.#say = say;
+/** Publishes beside an image what proves it. */
+async function attach(target: Repository, { manifest, files, closed }: Signed): Promise<void> {
+  const bundle = makeBundle(closed.envelope, fromBase64(closed.publicKey), closed.entry);
+  await publishReferrer(target, manifest, bundleArtifact(bundle));
+  if (files !== undefined) {
+    await publishReferrer(target, manifest, { type: FILE_MANIFEST_TYPE, bytes: fileManifestBytes(files) });
   }
+  await publishReferrer(target, manifest, { type: EVIDENCE_TYPE, bytes: canonicalBytes(closed.evidence) });
+}
 
-  async step<T>(
-    name: string,
-    work: () => Promise<T>,
-    kind: 'session' | 'builder' | 'push' = 'session',
-  ): Promise<T> {
-    this.#say(`… ${name}`);
-    const started = performance.now();
-    const result = await work();
-    const ms = Math.round(performance.now() - started);
-    this.#steps.push({ name, ms, kind });
-    this.#say(`✔ ${name} (${(ms / 1000).toFixed(2)} s)`);
-    return result;
-  }
+function recordOf({ manifest, platform, session, closed }: Signed): SignedRecord {
+  return {
+    digest: manifest.digest,
+    ...(platform === undefined ? {} : { platform }),
+    session,
+    logIndex: closed.entry.logIndex,
+  };
+}
 
-  record(): Pick<BuildRecord, 'steps' | 'sessionMs'> {
-    const cost = this.#steps.filter(({ kind }) => kind === 'session').reduce((sum, { ms }) => sum + ms, 0);
-    return { steps: this.#steps.map(({ name, ms }) => ({ name, ms })), sessionMs: cost };
-  }
+/** Sessions were opened for these platforms before the build: none can be opened for another afterwards. */
+function requirePlatforms(built: readonly Built[], platforms: readonly string[]): void {
+  const found = built.flatMap(({ platform }) => (platform === undefined ? [] : [platform]));
+  if (platforms.length === 0 && built.length === 1) return;
+  if (found.length === platforms.length && found.every((one) => platforms.includes(one))) return;
+  throw cliError(
+    'CLI_BUILDER',
+    `The builder left images for ${found.join(', ')}; sessions were opened for ${platforms.join(', ') || 'one image'}.`,
+    `Say --platform ${found.join(',')}: each image, and the index, has a session of its own, opened before the build.`,
+  );
 }

@@ -19,8 +19,15 @@ export async function runBuilder(options: BuildOptions, folder: string, layout: 
   const storage = ['--root', join(folder, 'storage'), '--runroot', join(folder, 'run')];
   const name = 'localhost/kallio-build';
   const flags = ['--isolation', 'chroot', '--tls-verify=true', ...options.flags];
-  await run('buildah', [...storage, 'bud', ...flags, '--tag', name, options.context]);
-  await run('buildah', [...storage, 'push', '--quiet', name, `oci:${layout}:image`]);
+  const to = `oci:${layout}:image`;
+  if (options.platforms.length === 0) {
+    await run('buildah', [...storage, 'bud', ...flags, '--tag', name, options.context]);
+    await run('buildah', [...storage, 'push', '--quiet', name, to]);
+    return;
+  }
+  const platforms = ['--platform', options.platforms.join(',')];
+  await run('buildah', [...storage, 'bud', ...flags, ...platforms, '--manifest', name, options.context]);
+  await run('buildah', [...storage, 'manifest', 'push', '--quiet', '--all', name, to]);
 }
 
 async function run(

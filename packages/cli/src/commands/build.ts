@@ -5,6 +5,7 @@ interface Flags {
   readonly tag: string;
   readonly agent: string;
   readonly builder?: string;
+  readonly platform?: string;
 }
 
 /** `kallio build`: an ordinary build, inside an attestation session. */
@@ -24,6 +25,7 @@ export function buildCommand(context: Context): Command {
       '--builder <command>',
       'a shell command that leaves an OCI layout in the folder $OUT, instead of buildah',
     )
+    .option('--platform <list>', 'os/architecture,…: build an index over an image for each of them')
     .argument('<context>', 'the build context')
     .argument('[flags...]', 'further flags for the builder, after --')
     .action((folder: string, flags: string[], options: Flags) => build(context, folder, flags, options));
@@ -41,14 +43,19 @@ async function build(
     tag: options.tag,
     agent: options.agent,
     flags,
+    platforms: options.platform?.split(',') ?? [],
     ...(options.builder === undefined ? {} : { builder: options.builder }),
     say: (line) => output.progress(line),
   });
   const steps = record.steps
     .map(({ name, ms }) => `  ${(ms / 1000).toFixed(2).padStart(7)} s  ${name}`)
     .join('\n');
+  const images = record.signed
+    .filter(({ platform }) => platform !== undefined && record.signed.length > 1)
+    .map(({ platform, digest, session }) => `\n  ${platform} ${digest}, session ${session}`)
+    .join('');
   output.result(
     record,
-    `${record.image}@${record.digest}\n  built on ${record.builder} in session ${record.session}, log entry ${record.logIndex}\n${steps}\n  ${(record.sessionMs / 1000).toFixed(2)} s of these are what the session cost`,
+    `${record.image}@${record.digest}${images}\n  built on ${record.builder} in session ${record.session}, log entry ${record.logIndex}\n${steps}\n  ${(record.sessionMs / 1000).toFixed(2)} s of these are what the session cost`,
   );
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
-import { readFile } from '../files.ts';
+import { readBounded, readFile } from '../files.ts';
 
 interface Flags {
   readonly bundle: string;
@@ -31,19 +31,16 @@ export function bundleCommand(context: Context): Command {
 }
 
 async function verify(context: Context, artifact: string, flags: Flags): Promise<void> {
-  const [{ fromUtf8, isDigest, KallioError }, { publicKeyOfPem, verifyBundleWithKey }] = await Promise.all([
-    import('@kallio/codec'),
-    import('@kallio/signature'),
-  ]);
+  const [{ fromUtf8, isDigest, KallioError }, { MAX_BUNDLE, publicKeyOfPem, verifyBundleWithKey }] =
+    await Promise.all([import('@kallio/codec'), import('@kallio/signature')]);
   const files = {
-    bundle: readFile(flags.bundle),
     key: readFile(flags.key),
     trustedRoot: readFile(flags.trustedRoot),
     artifact: isDigest(artifact) ? artifact : readFile(artifact),
   };
   try {
     const { logIndex, integratedTime } = verifyBundleWithKey({
-      bundle: files.bundle,
+      bundle: readBounded(flags.bundle, MAX_BUNDLE),
       publicKey: publicKeyOfPem(fromUtf8(files.key)).spki,
       trustedRoot: files.trustedRoot,
       artifact: files.artifact,
@@ -53,7 +50,7 @@ async function verify(context: Context, artifact: string, flags: Flags): Promise
       `VERIFIED: signed with this key, entry ${logIndex} of a trusted log, ${new Date(integratedTime * 1000).toISOString()}`,
     );
   } catch (error) {
-    if (!(error instanceof KallioError)) throw error;
+    if (!(error instanceof KallioError) || error.code === 'CLI_FILE') throw error;
     // What can't be read is refused like what doesn't hold: it is the bundle that is judged.
     context.exit = 1;
     const refusal = error.toJSON();

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { type AppPkgInfo, type Client, fillPath } from '@kallio/protocol';
+import type { AppPkgInfo, Client } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -48,7 +48,7 @@ export function packagesCommand(context: Context): Command {
 }
 
 async function create(context: Context, file: string, flags: ServerOptions): Promise<void> {
-  const [{ PACKAGE_CONTENT, packageCreate }, { zipSync }] = await Promise.all([
+  const [{ fillPath, PACKAGE_CONTENT, packageCreate }, { zipSync }] = await Promise.all([
     import('@kallio/protocol'),
     import('fflate'),
   ]);

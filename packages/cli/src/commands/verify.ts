@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
-import { readJson, writeFile } from '../files.ts';
+import { readBounded, readJson, writeFile } from '../files.ts';
+import { namedImage } from '../images.ts';
 
 /** `kallio verify`: may this image run? */
 export function verifyCommand(context: Context): Command {
@@ -9,33 +10,32 @@ export function verifyCommand(context: Context): Command {
     'judge an image’s signature, step by step',
     'kallio verify registry.example.org/app:1 --policy image-policy.json',
   )
-    .argument('<image>', 'registry/repository:tag or registry/repository@sha256:…')
+    .argument('<image>', 'registry/repository:tag, registry/repository@sha256:…, or oci:FOLDER')
     .requiredOption('--policy <file>', 'the image policy')
     .option(
       '--key-out <file>',
       'write the verified signing key there (PEM), for clients that know no sessions',
     )
+    .option('--bundle <file>', 'judge this bundle instead of what is attached to the image')
+    .option('--evidence', 'also verify the raw evidence that is attached to the image')
     .action((image: string, flags: Flags) => verify(context, image, flags));
 }
 
 interface Flags {
   readonly policy: string;
   readonly keyOut?: string;
+  readonly bundle?: string;
+  readonly evidence?: boolean;
 }
 
 async function verify(context: Context, image: string, flags: Flags): Promise<void> {
-  const [{ parseReference, Repository }, { parseImagePolicy, verifyImage }] = await Promise.all([
-    import('@kallio/oci'),
-    import('@kallio/signature'),
-  ]);
-  const reference = parseReference(image);
+  const { MAX_BUNDLE, parseImagePolicy, verifyImage } = await import('@kallio/signature');
   const policy = parseImagePolicy(readJson(flags.policy));
-  const verdict = await verifyImage(
-    reference.digest ?? reference.tag ?? 'latest',
-    new Repository(reference),
-    policy,
-    new Date(),
-  );
+  const named = await namedImage(image);
+  const verdict = await verifyImage(named.reference, await named.open(), policy, new Date(), {
+    ...(flags.bundle === undefined ? {} : { bundle: readBounded(flags.bundle, MAX_BUNDLE) }),
+    evidence: flags.evidence === true,
+  });
   const chain = verdict.steps.map(({ step, ok, detail }) =>
     `${ok ? '✔' : '✘'} ${step.padEnd(13)} ${detail ?? ''}`.trimEnd(),
   );

@@ -9,6 +9,7 @@ import { type Digest, digestOf, KallioError, type Refusal, utf8 } from '@kallio/
 import type { EvidenceMessage } from '@kallio/evidence';
 import type { SubjectState } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
+import { tellChanges } from '../events/changes.ts';
 import type { Claim } from '../store/claims.ts';
 import type { KeptContinuity } from '../store/continuity.ts';
 import type { AppraisalRecord, StoredResult } from '../store/results.ts';
@@ -167,7 +168,7 @@ export function signResult(
 
 /** Stores evidence, result and continuity as one; call inside a transaction. */
 export function recordResult(
-  { store }: Verifier,
+  { store, config }: Verifier,
   judged: Judged,
   ear: string,
   session: string | undefined,
@@ -184,6 +185,7 @@ export function recordResult(
     record: recordOf(judged, session),
   };
   store.results.insert(result);
+  tellChanges(store, config, claim, result);
   // What did not hold proves nothing about the attester: anybody may have sent it.
   if (appraisal.authentic && appraisal.next !== undefined) {
     store.continuity.set(claim.claim, judged.version, appraisal.next, result.digest);

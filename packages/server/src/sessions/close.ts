@@ -1,6 +1,7 @@
 import type { SessionClaims } from '@kallio/appraisal';
 import { canonicalDigest, type Digest, KallioError, parseDigest, type Refusal, refusal } from '@kallio/codec';
 import type { CallInput, SessionRecord, sessionClose } from '@kallio/protocol';
+import { type CertifiedKey, certifiedKey } from '@kallio/signature';
 import { type Judged, judge, recordResult, signResult } from '../attestation/appraise.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
@@ -8,7 +9,6 @@ import type { Claim } from '../store/claims.ts';
 import type { StoredSession } from '../store/sessions.ts';
 import { failSessionsOf } from './end.ts';
 import { notIn, notVerified, openingOf, ownSession, recordOrNotFound } from './open.ts';
-import { type CertifiedKey, checkSigningKey } from './signing-key.ts';
 
 type Closing = CallInput<typeof sessionClose>['body'];
 
@@ -76,7 +76,7 @@ async function closeOpen(
   const subject = parseDigest(closing.subject);
   const statement = parseDigest(closing.statement);
   const { nonce } = closing.evidence;
-  const signingKey = checkSigningKey(closing.signingKey, { session: id, nonce }, claim.akPublic);
+  const signingKey = certifiedKey(closing.signingKey, { session: id, nonce }, claim.akPublic);
   const asked = {
     purpose: 'session-close',
     session: id,

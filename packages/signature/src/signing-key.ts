@@ -1,8 +1,7 @@
-import { type Digest, digestOf, equalBytes, fromBase64, KallioError } from '@kallio/codec';
-import type { Attestation } from '@kallio/evidence';
-import { signingKeyQualifyingData } from '@kallio/protocol';
+import { type Digest, digestOf, equalBytes, fromBase64 } from '@kallio/codec';
+import { type Attestation, type SigningKeyBinding, signingKeyQualifyingData } from '@kallio/evidence';
 import {
-  checkSigningKey as checkKeyProperties,
+  checkSigningKey,
   nameOf,
   parseAttest,
   parsePublic,
@@ -10,7 +9,7 @@ import {
   publicKeyOf,
   verifySignature,
 } from '@kallio/tpm/structures';
-import type { ServerCode } from '../codes.ts';
+import { signatureError } from './error.ts';
 
 /** A signing key that the AK's own TPM holds. */
 export interface CertifiedKey {
@@ -24,15 +23,15 @@ export interface CertifiedKey {
  * Checks that the AK vouches, for this closing of this session, that the signing key is in its TPM and can't leave it
  * (TPM 2.0 Part 3, TPM2_Certify).
  */
-export function checkSigningKey(
+export function certifiedKey(
   shown: { readonly public: string; readonly certification: Attestation },
-  binding: { readonly session: string; readonly nonce: string },
+  binding: SigningKeyBinding,
   akPublic: Uint8Array,
 ): CertifiedKey {
   const bytes = fromBase64(shown.public);
   const key = parsePublic(bytes);
   // Stops a key that could be copied out of the TPM, or that Sigstore clients can't verify; the reasons stand there.
-  checkKeyProperties(key);
+  checkSigningKey(key);
   const attestBytes = fromBase64(shown.certification.attest);
   // Stops a certification made by any other key, on this TPM or another.
   verifySignature(
@@ -54,7 +53,5 @@ export function checkSigningKey(
 }
 
 function uncertified(message: string): never {
-  throw new KallioError('SIGNING_KEY_NOT_CERTIFIED' satisfies ServerCode, message, {
-    pointer: '/signingKey/certification',
-  });
+  throw signatureError('SIGNING_KEY_NOT_CERTIFIED', message, { pointer: '/signingKey/certification' });
 }

@@ -1,0 +1,58 @@
+import type { Command } from 'commander';
+import { type Context, command } from '../context.ts';
+import { readJson } from '../files.ts';
+import { namedImage } from '../images.ts';
+import { cliError } from '../output/output.ts';
+
+/** `kallio copy`: an image with everything that proves it. */
+export function copyCommand(context: Context): Command {
+  return command(
+    'copy',
+    'copy an image with its signature, file manifest and evidence: between registries, or to a folder and back',
+    'kallio copy registry.example.org/app:1 oci:/media/stick/app --policy image-policy.json',
+  )
+    .argument('<from>', 'registry/repository:tag, …@sha256:…, or oci:FOLDER')
+    .argument('<to>', 'registry/repository:tag, or oci:FOLDER')
+    .option('--policy <file>', 'copy only what this image policy accepts')
+    .action((from: string, to: string, flags: { policy?: string }) => copy(context, from, to, flags.policy));
+}
+
+async function copy(context: Context, from: string, to: string, policyFile?: string): Promise<void> {
+  const [oci, signature, { isDigest }] = await Promise.all([
+    import('@kallio/oci'),
+    import('@kallio/signature'),
+    import('@kallio/codec'),
+  ]);
+  const [source, target] = await Promise.all([namedImage(from), namedImage(to)]);
+  if (isDigest(target.reference))
+    throw cliError('USAGE', 'A copy is named by a tag; its digest is the image’s.');
+  const opened = await source.open();
+  const found = await opened.manifest(source.reference);
+  if (policyFile !== undefined) {
+    const policy = signature.parseImagePolicy(readJson(policyFile));
+    // By the digest found: what is verified is what is copied, wherever the tag moves meanwhile.
+    const verdict = await signature.verifyImage(found.digest, opened, policy, new Date());
+    if (!verdict.ok) {
+      context.exit = 1;
+      const { code, message } = verdict.refusal;
+      context.output.result(
+        { ok: false, refusal: verdict.refusal },
+        `REFUSED ${code}: ${message}\n  Nothing was copied.`,
+      );
+      return;
+    }
+  }
+  const into = await target.openTarget();
+  context.output.progress(`… copy ${found.digest}`);
+  // Under its digest first: the tag moves only to an image whose signature is there.
+  await oci.copyImage(opened, found, into);
+  let attached = 0;
+  for (const { digest } of [found, ...(await oci.childrenOf(opened, found))]) {
+    attached += await oci.copyReferrers(opened, digest, signature.ATTACHED_TYPES, into);
+  }
+  await into.pushManifest(found.bytes, found.mediaType, target.reference);
+  context.output.result(
+    { ok: true, from, to, digest: found.digest, attached },
+    `copied ${found.digest}\n  with ${attached} attached: signatures, file manifests, evidence`,
+  );
+}
