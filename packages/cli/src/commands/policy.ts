@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
 import { policyMergeCommand } from './policy-merge.ts';
+import { inForceCommands } from './policy-set.ts';
 
 /** `kallio policy`: policies to begin with, and more values for them. */
 export function policyCommand(context: Context): Command {
@@ -33,6 +34,7 @@ export function policyCommand(context: Context): Command {
         .action((flags: { kind: string }) => bareTpm(context, flags.kind)),
     );
   policy.addCommand(policyMergeCommand(context));
+  for (const one of inForceCommands(context)) policy.addCommand(one);
   return policy;
 }
 

@@ -50,7 +50,7 @@ export function judge(
   asked: Asked,
   now: Date,
 ): Judged {
-  const { store, policies, sets, images, nonces } = verifier;
+  const { store, policies, images, nonces } = verifier;
   // Stops one attester's evidence from being shown as another's; the quote is bound to the id as well.
   if (message.attester !== claim.attester) {
     throw new KallioError(
@@ -72,7 +72,7 @@ export function judge(
     throw new KallioError(
       'POLICY_MISSING' satisfies ServerCode,
       `This server has no appraisal policy for a ${claim.kind}, so nothing can be verified.`,
-      { hint: `The operator writes policies/${claim.kind}.json in the data folder.` },
+      { hint: `The operator puts one in force: kallio policy set --kind ${claim.kind} FILE` },
     );
   }
   const times = nonces.spend(
@@ -87,7 +87,7 @@ export function judge(
     akPublic: claim.akPublic,
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
-    sets,
+    sets: policies.sets,
     images: (image) => images.get(image),
     now,
   });
