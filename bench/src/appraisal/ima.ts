@@ -21,7 +21,7 @@ export function imaReplay(): Row[] {
       message: machine.first({ purpose: 'attest', nonce }),
       expected: { purpose: 'attest', attester: machine.id, nonce },
       akPublic: machine.tpm.akPublic,
-      endorsement: 'public',
+      endorsement: { kind: 'maker' },
       policy,
       images: imageReference,
       now: new Date(),

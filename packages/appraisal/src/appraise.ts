@@ -24,7 +24,7 @@ import { inventoryShown } from './inventory.ts';
 import { judgePcrs } from './pcrs.ts';
 import { type CompiledPolicy, compilePolicy, type ReferenceSets } from './policy/compile.ts';
 import type { AppraisalPolicy } from './policy/schema.ts';
-import { hasVerifiedRoot, judgeTier, limitsOf } from './tier.ts';
+import { type Endorsement, hasVerifiedRoot, judgeTier, limitsOf, PRIVATE } from './tier.ts';
 
 /** What an appraisal judges, and by what. */
 export interface AppraisalInput {
@@ -34,8 +34,8 @@ export interface AppraisalInput {
   readonly expected: Omit<Binding, 'parts'>;
   /** TPMT_PUBLIC of the enrolled AK. */
   readonly akPublic: Uint8Array;
-  /** Whether the TPM's EK certificate leads to a maker's public root. Left out, it is taken to lead to none. */
-  readonly endorsement?: 'public' | 'private';
+  /** Who vouches for the TPM, as the verifier knows. Left out, nobody who counts. */
+  readonly endorsement?: Endorsement;
   /** What was kept of this attester's last authentic evidence. */
   readonly previous?: Continuity;
   readonly policy: AppraisalPolicy;
@@ -51,6 +51,8 @@ export interface PlatformAppraisal {
   readonly state: State;
   /** Absent when the quote did not hold: then nothing is known of the machine. */
   readonly tier?: Tier;
+  /** Who vouched for the TPM; absent with the tier. */
+  readonly endorsement?: Endorsement['kind'];
   /** Worst first. */
   readonly refusals: readonly Refusal<AppraisalCode>[];
   /** What this evidence can't show, in sentences for a person. */
@@ -92,7 +94,12 @@ export function appraise(input: AppraisalInput): Appraisal {
   if (verdict.kind === 'refused') {
     return {
       authentic: true,
-      platform: { ...verdictOf([verdict.refusal]), tier: 'C', limits: [] },
+      platform: {
+        ...verdictOf([verdict.refusal]),
+        tier: 'C',
+        endorsement: (input.endorsement ?? PRIVATE).kind,
+        limits: [],
+      },
       instances: new Map(),
       // The counters that were seen stay: a roll-back must not become the new normal.
       next: previous === undefined ? undefined : { ...previous },
@@ -114,7 +121,7 @@ export interface ShownInput extends Pick<AppraisalInput, 'policy' | 'endorsement
 
 /** Judges what was shown with an authentic quote, from where `previous` left off in the same boot. */
 export function judgeShown(
-  { shown, policy, endorsement = 'private', images = () => undefined }: ShownInput,
+  { shown, policy, endorsement = PRIVATE, images = () => undefined }: ShownInput,
   compiled: CompiledPolicy,
   quote: VerifiedQuote,
   previous: Continuity | undefined,
@@ -165,6 +172,7 @@ export function judgeShown(
     platform: {
       ...verdictOf(refusals),
       tier,
+      endorsement: endorsement.kind,
       limits: limitsOf({ tier, endorsement, compiled, inventory: inventory.value }),
     },
     instances,

@@ -25,3 +25,4 @@ export {
   type ReferenceSet,
   referenceSetOf,
 } from './reference-set/set.ts';
+export type { Endorsement } from './tier.ts';

@@ -2,6 +2,7 @@ import {
   type Appraisal,
   type AppraisalPolicy,
   appraise,
+  type Endorsement,
   issueEar,
   type SessionClaims,
 } from '@kallio/appraisal';
@@ -85,6 +86,7 @@ export function judge(
     message,
     expected: { ...asked, attester: claim.attester, nonce: message.nonce },
     akPublic: claim.akPublic,
+    endorsement: endorsementOf(claim, verifier.config),
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
     sets: policies.sets,
@@ -100,6 +102,12 @@ export function judge(
     appraisal,
     version: kept?.version ?? 0,
   };
+}
+
+/** How far this server believes who certified a claim’s TPM: only as far as its configuration says. */
+function endorsementOf({ ekRoot }: Claim, { enrolment }: Verifier['config']): Endorsement {
+  const endorser = enrolment.endorsers.find(({ root }) => root === ekRoot);
+  return endorser ?? { kind: 'private' };
 }
 
 /**
