@@ -49,7 +49,7 @@ export async function startSite(machines: readonly Machine[], model: Model): Pro
 }
 
 async function start(dataDir: string, ca: string, root: string): Promise<Site> {
-  const server = fork(join(import.meta.dirname, 'server.ts'), [dataDir], {
+  const server = fork(new URL('./server.ts', import.meta.url), [dataDir], {
     // Its log is written, as on a real site, and read by nobody.
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
