@@ -1,4 +1,4 @@
-import { canonicalDigest, type Digest, isDigest, KallioError, type Refusal } from '@kallio/codec';
+import { canonicalBytes, type Digest, digestOf, isDigest, KallioError, type Refusal } from '@kallio/codec';
 import {
   type Attestation,
   authenticateQuote,
@@ -73,7 +73,9 @@ export interface Appraisal {
   readonly next: Continuity | undefined;
   /** The boot that the quote was made in; absent when it was not authentic. */
   readonly boot?: BootState;
-  /** SHA-256 over the message's JCS. */
+  /** The message's JCS, to be kept. */
+  readonly evidence: Uint8Array;
+  /** SHA-256 of that. */
   readonly evidenceDigest: Digest;
   readonly appraisedAt: Date;
 }
@@ -84,10 +86,11 @@ export interface Appraisal {
  */
 export function appraise(input: AppraisalInput): Appraisal {
   const { message, previous } = input;
-  const evidenceDigest = canonicalDigest(message);
+  const bytes = canonicalBytes(message);
+  const evidence = { evidence: bytes, evidenceDigest: digestOf(bytes) };
   const policy = compilePolicy(input.policy, input.sets);
   const quote = authenticate(input, policy);
-  if (!('pcrs' in quote)) return unauthentic(input, quote, evidenceDigest);
+  if (!('pcrs' in quote)) return { ...unauthentic(input, quote), ...evidence };
 
   const boot = bootOf(quote);
   const verdict = judgeBoot(boot, previous);
@@ -104,13 +107,13 @@ export function appraise(input: AppraisalInput): Appraisal {
       // The counters that were seen stay: a roll-back must not become the new normal.
       next: previous === undefined ? undefined : { ...previous },
       boot,
-      evidenceDigest,
+      ...evidence,
       appraisedAt: input.now,
     };
   }
   const kept = { previous: sameBoot(verdict, input), updates: previous?.updates ?? [] };
   const judged = judgeShown({ ...input, shown: message }, policy, quote, kept);
-  return { ...judged, authentic: true, boot, evidenceDigest, appraisedAt: input.now };
+  return { ...judged, ...evidence, authentic: true, boot, appraisedAt: input.now };
 }
 
 /** What is judged once a quote is known to be authentic. */
@@ -278,14 +281,12 @@ export function verifiedQuote(
 function unauthentic(
   { previous, now }: AppraisalInput,
   refusal: Refusal<AppraisalCode>,
-  evidenceDigest: Digest,
-): Appraisal {
+): Omit<Appraisal, 'evidence' | 'evidenceDigest'> {
   return {
     authentic: false,
     platform: { ...verdictOf([refusal]), limits: [] },
     instances: new Map(),
     next: previous,
-    evidenceDigest,
     appraisedAt: now,
   };
 }

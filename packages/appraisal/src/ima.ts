@@ -1,10 +1,11 @@
-import { equalBytes, fromBase64, fromHex, type Refusal, sha256, toHex } from '@kallio/codec';
+import { fromBase64, fromHex, type Refusal, sha256, toHex } from '@kallio/codec';
 import {
   decodeImaEntry,
   type EvidenceMessage,
-  extendIma,
   IMA_PCR,
   type ImaEntry,
+  type ImaMeasurement,
+  ImaReplay,
   readImaLog,
   zeroPcr,
 } from '@kallio/evidence';
@@ -95,8 +96,8 @@ export function judgeIma(facts: ImaFacts): ImaVerdict {
  */
 function replay(start: KeptIma, bytes: Uint8Array, value: Uint8Array, facts: ImaFacts): ImaVerdict {
   const judge = new EntryJudge(start, facts);
-  let pcr = fromHex(start.pcr, 32);
-  let reached = equalBytes(pcr, value);
+  const replayed = new ImaReplay('sha256', { entries: start.entries, pcr: fromHex(start.pcr, 32) });
+  let reached = replayed.isAt(value);
   let shown = 0;
   for (const entry of readImaLog(bytes, { from: start.entries })) {
     const next = entry.index === start.entries ? toHex(sha256(entry.data)) : undefined;
@@ -113,14 +114,14 @@ function replay(start: KeptIma, bytes: Uint8Array, value: Uint8Array, facts: Ima
         ),
       );
     }
-    if (reached) return judge.finish(pcr, entry);
+    if (reached) return judge.finish(replayed.state.pcr, entry);
     shown++;
-    pcr = extendIma(pcr, entry, 'sha256');
+    replayed.extend(entry);
     judge.take(entry);
-    reached = equalBytes(pcr, value);
+    reached = replayed.isAt(value);
   }
-  if (!reached && facts.shown?.more === true && shown > 0) return judge.part(pcr);
-  if (reached && (shown > 0 || start.ahead === undefined)) return judge.finish(pcr, undefined);
+  if (!reached && facts.shown?.more === true && shown > 0) return judge.part(replayed.state.pcr);
+  if (reached && (shown > 0 || start.ahead === undefined)) return judge.finish(replayed.state.pcr, undefined);
   return refused(
     // Entries that no quote has covered are not gone on from: the log is shown anew from the first one.
     start.entries === 0 || start.unproven === true ? undefined : start,
@@ -153,6 +154,8 @@ class EntryJudge {
   take(entry: ImaEntry): void {
     this.#entries++;
     const { name, digest } = decodeImaEntry(entry);
+    // Almost every entry is of a file that is known; only of the others are the digests written out.
+    if (entry.index > 0 && !entry.violation && this.#isListed(name, digest)) return;
     // The first entry ties the list to what the firmware measured in this boot.
     const reference = entry.violation ? VIOLATION : referenceOf(digest);
     if (
@@ -181,6 +184,16 @@ class EntryJudge {
 
   #hasAggregated(): boolean {
     return AGGREGATED_PCRS.every((pcr) => this.#facts.quoted.has(pcr));
+  }
+
+  #isListed(name: string, { algorithm, type, bytes }: ImaMeasurement['digest']): boolean {
+    const { ima } = this.#facts.policy;
+    const held = ima?.digests.get(ima.classes.of(name) ?? '');
+    return (
+      held !== undefined &&
+      STRONG.has(algorithm) &&
+      held.index.has(type === 'verity' ? 'verity' : 'file', bytes)
+    );
   }
 
   #known(index: number, name: string, digest: string): boolean {
@@ -250,7 +263,8 @@ class EntryJudge {
   }
 }
 
-function referenceOf({ algorithm, type, value }: ReturnType<typeof decodeImaEntry>['digest']): string {
+function referenceOf({ algorithm, type, bytes }: ImaMeasurement['digest']): string {
+  const value = toHex(bytes);
   // A SHA-1 digest names no file any more.
   if (!STRONG.has(algorithm)) return `${algorithm}:${value.slice(0, 128)}`;
   return type === 'verity' ? VERITY + value : value;

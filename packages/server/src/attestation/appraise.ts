@@ -6,7 +6,7 @@ import {
   issueEar,
   type SessionClaims,
 } from '@kallio/appraisal';
-import { canonicalBytes, type Digest, digestOf, KallioError, type Refusal, utf8 } from '@kallio/codec';
+import { type Digest, digestOf, KallioError, type Refusal, utf8 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import type { SubjectState } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
@@ -154,12 +154,12 @@ function requireFresh(
 }
 
 /** Signs the result of judged evidence. With `session`, the result of a closed session. */
-export async function signResult(
+export function signResult(
   { config, keys }: Verifier,
   { claim, appraisal, policy }: Judged,
   now: Date,
   session?: SessionClaims,
-): Promise<string> {
+): string {
   const { resultSeconds, sessionResultSeconds } = config.attestation;
   return issueEar({
     issuer: config.issuer,
@@ -182,10 +182,9 @@ export function recordResult(
   session: string | undefined,
   now: Date,
 ): StoredResult {
-  const { claim, message, appraisal } = judged;
-  const evidence = appraisal.evidenceDigest;
+  const { claim, appraisal } = judged;
   const at = now.getTime();
-  store.evidence.put(evidence, claim.attester, at, canonicalBytes(message));
+  store.evidence.put(appraisal.evidenceDigest, claim.attester, at, appraisal.evidence);
   const result: StoredResult = {
     digest: digestOf(utf8(ear)),
     claim: claim.claim,
