@@ -124,7 +124,8 @@ function byExports(tree: Tree): string[] {
   return onEach(tree, (_, specifier) => {
     const found = ours(specifier);
     if (found === undefined) return undefined;
-    const exported = tree.manifests.get(`packages/${found.name}`)?.exports;
+    const { name } = found;
+    const exported = (tree.manifests.get(`packages/${name}`) ?? tree.manifests.get(name))?.exports;
     return exported?.has(['.', ...found.inside].join('/')) ? undefined : `${specifier} is not exported`;
   });
 }
