@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
+import { policyCheckCommand } from './policy-check.ts';
 import { policyMergeCommand } from './policy-merge.ts';
 
 /** `kallio policy`: policies to begin with, and more values for them. */
@@ -32,7 +33,7 @@ export function policyCommand(context: Context): Command {
         .requiredOption('--kind <kind>', 'builder or device')
         .action((flags: { kind: string }) => bareTpm(context, flags.kind)),
     );
-  policy.addCommand(policyMergeCommand(context));
+  policy.addCommand(policyMergeCommand(context)).addCommand(policyCheckCommand(context));
   return policy;
 }
 
