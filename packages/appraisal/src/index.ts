@@ -33,3 +33,4 @@ export {
   referenceSetOf,
 } from './reference-set/set.ts';
 export type { Endorsement } from './tier.ts';
+export type { UpdateAppraisal } from './updates.ts';

@@ -20,6 +20,8 @@ export {
   replayInstanceLog,
   runningInstances,
 } from './instance-log.ts';
+export { type MeasureRecord, parseMeasureLog } from './measure-log/parse.ts';
+export { type MeasureReplay, recordTextIsMeasured, replayMeasureLog } from './measure-log/replay.ts';
 export {
   Attestation,
   AttesterId,
