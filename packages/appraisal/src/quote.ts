@@ -58,7 +58,7 @@ export function appraiseQuote(input: QuoteInput): QuoteAppraisal {
   if (!('pcrs' in quote)) {
     return { authentic: false, platform: { ...verdictOf([quote]), limits: [] }, replayed: {} };
   }
-  const { platform, next } = judgeShown({ ...input, policy, shown: input }, compiled, quote, undefined);
+  const { platform, next } = judgeShown({ ...input, policy, shown: input }, compiled, quote, {});
   return {
     authentic: true,
     platform: input.policy === undefined ? withoutPolicy(platform) : platform,

@@ -8,5 +8,6 @@ export * from './feed.ts';
 export * from './images.ts';
 export * from './log.ts';
 export * from './mec.ts';
+export * from './policies.ts';
 export * from './route.ts';
 export * from './transcript.ts';

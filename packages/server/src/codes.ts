@@ -51,6 +51,9 @@ export type ServerCode =
   | 'SESSION_AK_CHANGED'
   | 'SESSION_EVIDENCE_REFUSED'
   | 'SESSION_ABANDONED'
+  // policies
+  | 'POLICY_SET_MISSING'
+  | 'REFERENCE_SET_MISMATCH'
   // images
   | 'IMAGE_UNKNOWN'
   | 'FILE_MANIFEST_MISMATCH'

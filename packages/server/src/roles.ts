@@ -20,8 +20,12 @@ import { tokenRoutes } from './http/token-routes.ts';
 import { ImageLookup } from './images/references.ts';
 import { imageRoutes } from './images/routes.ts';
 import { logRoutes } from './log/routes.ts';
+import { Policies } from './policies/policies.ts';
+import { policyRoutes } from './policies/routes.ts';
+import { Recent } from './recent.ts';
 import { hashToken, newToken } from './secrets.ts';
 import { sessionRoutes } from './sessions/routes.ts';
+import { layoutOf } from './setup/layout.ts';
 import type { Loaded } from './setup/load.ts';
 import type { Store } from './store/store.ts';
 import type { Clock } from './time.ts';
@@ -47,15 +51,16 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
   await publishOpenApi(app, declared);
   const authenticate = authenticator({ store, trustDomain: config.trustDomain, clock });
   const mount = new Mount(app, authenticate, clock, declared);
+  const policies = new Policies(layoutOf(on.dataDir), log, loaded);
   const verifier: Verifier = {
     store,
     config,
-    policies: loaded.policies,
-    sets: loaded.sets,
+    policies,
     images: new ImageLookup(store),
     keys: loaded.resultKeys,
     nonces: new Nonces(store, config.attestation.nonceSeconds),
     turns: new Turns(),
+    aks: new Recent(16_384),
   };
   const trust = (): TrustBundle => ({
     issuer: config.issuer,
@@ -76,6 +81,7 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
   mount.route(trustShow, trust);
   enrolmentRoutes(mount, { store, config, ekRoots: loaded.ekRoots }, verifier, streams);
   attestationRoutes(mount, { verifier, authority: loaded.attesterAuthority }, streams);
+  policyRoutes(mount, policies);
   sessionRoutes(mount, verifier);
   imageRoutes(mount, store);
   logRoutes(mount, store, log);

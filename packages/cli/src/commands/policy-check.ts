@@ -44,7 +44,7 @@ export function policyCheckCommand(context: Context): Command {
 
 async function check(context: Context, path: string, from: string | undefined, flags: Flags): Promise<void> {
   const [{ readPolicyFile }, { lintPolicy }] = await Promise.all([
-    import('@kallio/server'),
+    import('@kallio/server/policy-file'),
     import('../reference/lint.ts'),
   ]);
   const { policy, sets } = readPolicyFile(path);

@@ -3,6 +3,7 @@ import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
 import { policyCheckCommand } from './policy-check.ts';
 import { policyMergeCommand } from './policy-merge.ts';
+import { inForceCommands } from './policy-set.ts';
 
 /** `kallio policy`: policies to begin with, and more values for them. */
 export function policyCommand(context: Context): Command {
@@ -34,6 +35,7 @@ export function policyCommand(context: Context): Command {
         .action((flags: { kind: string }) => bareTpm(context, flags.kind)),
     );
   policy.addCommand(policyMergeCommand(context)).addCommand(policyCheckCommand(context));
+  for (const one of inForceCommands(context)) policy.addCommand(one);
   return policy;
 }
 

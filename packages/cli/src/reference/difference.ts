@@ -64,7 +64,7 @@ export function differencesOf(
         return {
           code,
           what: `${name} (IMA entry ${index})`,
-          found: `${digest.algorithm}:${digest.value}`,
+          found: `${digest.algorithm}:${toHex(digest.bytes)}`,
           expected,
         };
       }

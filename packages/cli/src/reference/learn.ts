@@ -165,9 +165,10 @@ function learnFiles(
       continue;
     }
     const { name, digest } = decodeImaEntry(entry);
-    if (inImages.has(digest.value)) continue;
+    const value = toHex(digest.bytes);
+    if (inImages.has(value)) continue;
     if (!/^sha(?:256|384|512)$/.test(digest.algorithm)) weak++;
-    else collector.add(name, digest.type === 'verity' ? `verity:${digest.value}` : digest.value);
+    else collector.add(name, digest.type === 'verity' ? `verity:${value}` : value);
   }
   if (violations > 0) {
     limits.push(

@@ -2,10 +2,11 @@ import {
   type Appraisal,
   type AppraisalPolicy,
   appraise,
+  type Endorsement,
   issueEar,
   type SessionClaims,
 } from '@kallio/appraisal';
-import { canonicalBytes, type Digest, digestOf, KallioError, type Refusal, utf8 } from '@kallio/codec';
+import { type Digest, digestOf, KallioError, type Refusal, utf8 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import type { SubjectState } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
@@ -50,7 +51,7 @@ export function judge(
   asked: Asked,
   now: Date,
 ): Judged {
-  const { store, policies, sets, images, nonces } = verifier;
+  const { store, policies, images, nonces } = verifier;
   // Stops one attester's evidence from being shown as another's; the quote is bound to the id as well.
   if (message.attester !== claim.attester) {
     throw new KallioError(
@@ -72,7 +73,7 @@ export function judge(
     throw new KallioError(
       'POLICY_MISSING' satisfies ServerCode,
       `This server has no appraisal policy for a ${claim.kind}, so nothing can be verified.`,
-      { hint: `The operator writes policies/${claim.kind}.json in the data folder.` },
+      { hint: `The operator puts one in force: kallio policy set --kind ${claim.kind} FILE` },
     );
   }
   const times = nonces.spend(
@@ -84,10 +85,11 @@ export function judge(
   const appraisal = appraise({
     message,
     expected: { ...asked, attester: claim.attester, nonce: message.nonce },
-    akPublic: claim.akPublic,
+    akPublic: akOf(verifier, claim),
+    endorsement: endorsementOf(claim, verifier.config),
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
-    sets,
+    sets: policies.sets,
     images: (image) => images.get(image),
     now,
   });
@@ -100,6 +102,19 @@ export function judge(
     appraisal,
     version: kept?.version ?? 0,
   };
+}
+
+/** The same array each time. */
+function akOf({ aks }: Verifier, { ak, akPublic }: Claim): Uint8Array {
+  const known = aks.get(ak);
+  if (known === undefined) aks.set(ak, akPublic);
+  return known ?? akPublic;
+}
+
+/** How far this server believes who certified a claim’s TPM: only as far as its configuration says. */
+function endorsementOf({ ekRoot }: Claim, { enrolment }: Verifier['config']): Endorsement {
+  const endorser = enrolment.endorsers.find(({ root }) => root === ekRoot);
+  return endorser ?? { kind: 'private' };
 }
 
 /**
@@ -146,12 +161,12 @@ function requireFresh(
 }
 
 /** Signs the result of judged evidence. With `session`, the result of a closed session. */
-export async function signResult(
+export function signResult(
   { config, keys }: Verifier,
   { claim, appraisal, policy }: Judged,
   now: Date,
   session?: SessionClaims,
-): Promise<string> {
+): string {
   const { resultSeconds, sessionResultSeconds } = config.attestation;
   return issueEar({
     issuer: config.issuer,
@@ -174,10 +189,9 @@ export function recordResult(
   session: string | undefined,
   now: Date,
 ): StoredResult {
-  const { claim, message, appraisal } = judged;
-  const evidence = appraisal.evidenceDigest;
+  const { claim, appraisal } = judged;
   const at = now.getTime();
-  store.evidence.put(evidence, claim.attester, at, canonicalBytes(message));
+  store.evidence.put(appraisal.evidenceDigest, claim.attester, at, appraisal.evidence);
   const result: StoredResult = {
     digest: digestOf(utf8(ear)),
     claim: claim.claim,

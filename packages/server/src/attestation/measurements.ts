@@ -1,5 +1,5 @@
 import { setImmediate as breathe } from 'node:timers/promises';
-import { decodeShape, isDigest, KallioError, parseDigest, parseJson, toBase64 } from '@kallio/codec';
+import { decodeShape, isDigest, KallioError, parseDigest, parseJson, toBase64, toHex } from '@kallio/codec';
 import { decodeImaEntry, EvidenceMessage, readImaLog } from '@kallio/evidence';
 import type { AttesterMeasurements, ProtocolCode } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
@@ -111,6 +111,6 @@ function messageOf({ store }: Kept, { record }: StoredResult): EvidenceMessage |
 function imageFiles({ images }: Kept, ima: Uint8Array, { entries }: WholeLogs['instanceLog']): string[] {
   const named = new Set(entries.map(({ event }) => event.image).filter(isDigest));
   const known = new Set([...named].flatMap((image) => [...(images.get(image)?.files.values() ?? [])]));
-  const measured = new Set([...readImaLog(ima)].map((entry) => decodeImaEntry(entry).digest.value));
+  const measured = new Set([...readImaLog(ima)].map((entry) => toHex(decodeImaEntry(entry).digest.bytes)));
   return [...measured].filter((digest) => known.has(digest));
 }

@@ -1,6 +1,6 @@
-import type { AppraisalPolicy, ReferenceSets } from '@kallio/appraisal';
-import type { AttesterKind } from '@kallio/protocol';
 import type { ImageLookup } from '../images/references.ts';
+import type { Policies } from '../policies/policies.ts';
+import type { Recent } from '../recent.ts';
 import type { ServerConfig } from '../setup/config.ts';
 import type { ResultKeys } from '../setup/result-keys.ts';
 import type { Store } from '../store/store.ts';
@@ -11,11 +11,11 @@ import type { Turns } from './turns.ts';
 export interface Verifier {
   readonly store: Store;
   readonly config: ServerConfig;
-  readonly policies: ReadonlyMap<AttesterKind, AppraisalPolicy>;
-  /** The reference sets that the policies name. */
-  readonly sets: ReferenceSets;
+  readonly policies: Policies;
   readonly images: ImageLookup;
   readonly keys: ResultKeys;
   readonly nonces: Nonces;
   readonly turns: Turns;
+  /** Public areas of AKs by the AK's Name: an appraisal imports the key once for each array that it is handed. */
+  readonly aks: Recent<string, Uint8Array>;
 }
