@@ -51,6 +51,11 @@ export class Output {
     this.#streams.out(this.json ? `${JSON.stringify(document)}\n` : ensureNewline(text));
   }
 
+  /** A piece of a result that is too long for one string: text, or with `json` a piece of the one document. */
+  piece(text: string): void {
+    this.#streams.out(text);
+  }
+
   /** How it is going, for a person; on standard error, so that it never mixes with a result. */
   progress(line: string): void {
     if (!this.json) this.#streams.err(`${line}\n`);
