@@ -30,6 +30,15 @@ export const AgentConfig = Exact({
       intermediates: Type.Optional(Path),
     }),
   ),
+  /** Build hosts only: the signing key signs in PCR states alone that the operator has approved. */
+  signing: Type.Optional(
+    Exact({
+      /** PEM of the operator's public key. */
+      authority: Path,
+      /** A folder of approvals, one file each. */
+      approvals: Path,
+    }),
+  ),
   /** File with the join token; removed from nowhere, used once. */
   joinTokenFile: Type.Optional(Path),
   /** The agent's UNIX socket. Default: `agent.sock` in the state folder. */
@@ -79,7 +88,7 @@ export function readConfig(path: string): AgentConfig {
   }
   const base = dirname(resolve(path));
   const at = (file: string) => resolve(base, file);
-  const { device, endorsement, joinTokenFile, socket } = config;
+  const { device, endorsement, joinTokenFile, signing, socket } = config;
   return {
     ...config,
     serverCa: at(config.serverCa),
@@ -94,6 +103,9 @@ export function readConfig(path: string): AgentConfig {
               : { intermediates: at(endorsement.intermediates) }),
           },
         }),
+    ...(signing === undefined
+      ? {}
+      : { signing: { authority: at(signing.authority), approvals: at(signing.approvals) } }),
     ...(joinTokenFile === undefined ? {} : { joinTokenFile: at(joinTokenFile) }),
     socket: socket === undefined ? join(at(config.stateDir), 'agent.sock') : at(socket),
     ...(device === undefined

@@ -62,6 +62,15 @@ export function writeFile(path: string, text: string): void {
   }
 }
 
+/** Writes a secret for its owner alone; never over a file that is there. */
+export function writeSecret(path: string, text: string): void {
+  try {
+    writeFileSync(path, text, { mode: 0o600, flag: 'wx' });
+  } catch (cause) {
+    throw cliError('CLI_FILE', `${path} can’t be written${whyOf(cause)}.`);
+  }
+}
+
 /** A secret from a file: its one line. Secrets are never taken from the argument list, where everybody sees them. */
 export function readSecret(path: string): string {
   return new TextDecoder().decode(readFile(path)).trim();

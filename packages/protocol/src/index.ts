@@ -8,4 +8,5 @@ export * from './images.ts';
 export * from './log.ts';
 export * from './mec.ts';
 export * from './route.ts';
+export * from './signing-approval.ts';
 export * from './transcript.ts';

@@ -48,6 +48,7 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
     store,
     config,
     policies: loaded.policies,
+    ...(loaded.signingAuthority === undefined ? {} : { signingAuthority: loaded.signingAuthority }),
     sets: loaded.sets,
     images: new ImageLookup(store),
     keys: loaded.resultKeys,

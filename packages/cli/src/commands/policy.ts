@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
+import { readJson, readSecret, writeFile, writeSecret } from '../files.ts';
 
 /** `kallio policy`: policies to begin with. */
 export function policyCommand(context: Context): Command {
@@ -30,6 +31,35 @@ export function policyCommand(context: Context): Command {
       )
         .requiredOption('--kind <kind>', 'builder or device')
         .action((flags: { kind: string }) => bareTpm(context, flags.kind)),
+    )
+    .addCommand(
+      command(
+        'signing-authority',
+        'make the operator’s key that approves in which states build hosts may sign',
+        'kallio policy signing-authority --key operator.key --public operator.pub',
+      )
+        .requiredOption(
+          '--key <file>',
+          'where to write the private key (mode 0600); keep it off the build hosts',
+        )
+        .requiredOption(
+          '--public <file>',
+          'where to write the public key: for the server and the build hosts',
+        )
+        .action((flags: { key: string; public: string }) => signingAuthority(context, flags)),
+    )
+    .addCommand(
+      command(
+        'authorize-signing',
+        'approve a build host’s PCR state: signing keys under this key may sign in it',
+        'kallio policy authorize-signing --key operator.key --state state.json > approvals/kernel-6.1.json',
+      )
+        .requiredOption('--key <file>', 'the operator’s private key')
+        .requiredOption(
+          '--state <file>',
+          'what kallio agent signing-state printed; for an update, its announced values',
+        )
+        .action((flags: { key: string; state: string }) => authorizeSigning(context, flags)),
     );
   return policy;
 }
@@ -62,4 +92,27 @@ async function bareTpm({ output }: Context, kind: string): Promise<void> {
   if (kind !== 'builder' && kind !== 'device') throw cliError('USAGE', 'The kind is builder or device.');
   const policy = bareTpmPolicy(`bare-tpm-${kind}`, kind);
   output.result(policy, JSON.stringify(policy, null, 2));
+}
+
+async function signingAuthority(
+  { output }: Context,
+  flags: { readonly key: string; readonly public: string },
+): Promise<void> {
+  const { makeAuthority } = await import('../signing/authority.ts');
+  const { privatePem, publicPem } = makeAuthority();
+  writeSecret(flags.key, privatePem);
+  writeFile(flags.public, publicPem);
+  output.result(
+    { key: flags.key, public: flags.public },
+    `${flags.key}: the private key, for kallio policy authorize-signing\n${flags.public}: for the server and the build hosts`,
+  );
+}
+
+async function authorizeSigning(
+  { output }: Context,
+  flags: { readonly key: string; readonly state: string },
+): Promise<void> {
+  const { approve } = await import('../signing/authority.ts');
+  const approval = approve(readSecret(flags.key), readJson(flags.state));
+  output.result(approval, JSON.stringify(approval, null, 2));
 }

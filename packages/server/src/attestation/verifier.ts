@@ -1,5 +1,6 @@
 import type { AppraisalPolicy, ReferenceSets } from '@kallio/appraisal';
 import type { AttesterKind } from '@kallio/protocol';
+import type { EccPublic } from '@kallio/tpm/structures';
 import type { ImageLookup } from '../images/references.ts';
 import type { ServerConfig } from '../setup/config.ts';
 import type { ResultKeys } from '../setup/result-keys.ts';
@@ -14,6 +15,8 @@ export interface Verifier {
   readonly policies: ReadonlyMap<AttesterKind, AppraisalPolicy>;
   /** The reference sets that the policies name. */
   readonly sets: ReferenceSets;
+  /** Under whose approvals a signing key must be, where there is one. */
+  readonly signingAuthority?: EccPublic;
   readonly images: ImageLookup;
   readonly keys: ResultKeys;
   readonly nonces: Nonces;
