@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { concat, sha256 } from '@kallio/codec';
+import { clear, Tpm } from '@kallio/tpm';
 import {
   checkAk,
   checkEk,
@@ -145,6 +146,30 @@ describe('an attester’s identity on a real software TPM', () => {
     expect(again.akName).toEqual(identity.akName);
     expect((await again.clock()).resetCount).toBeGreaterThan(before.resetCount);
     identity = again;
+  });
+
+  it('is another after TPM2_Clear, of the same EK: the old keys are refused by name', async () => {
+    const own = await makeTpm();
+    const [before, after] = [0, 1].map(() => mkdtempSync(join(tmpdir(), 'kallio-state-')));
+    const open = (stateDir = '') => openIdentity({ tpm: own.address, stateDir });
+    try {
+      const first = await open(before);
+      await first.close();
+      const owner = Tpm.open(own.address);
+      await clear(owner);
+      await owner.close();
+      await expect(open(before)).rejects.toMatchObject({
+        code: 'IDENTITY_OTHER_TPM',
+        hint: expect.stringMatching(/enrol again/),
+      });
+      const second = await open(after);
+      await second.close();
+      expect(second.ekPublic).toEqual(first.ekPublic);
+      expect(second.akName).not.toEqual(first.akName);
+    } finally {
+      await stopTpm(own);
+      for (const dir of [own.dir, before, after]) rmSync(dir ?? '', { recursive: true, force: true });
+    }
   });
 
   it('refuses a state folder that was copied to another TPM', async () => {

@@ -1,4 +1,15 @@
-import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
 import { concat, type Json, parseJson } from '@kallio/codec';
 import { cliError } from './output/output.ts';
 
@@ -62,10 +73,36 @@ export function writeFile(path: string, text: string): void {
   }
 }
 
-/** Writes a secret for its owner alone; never over a file that is there. */
-export function writeSecret(path: string, text: string): void {
+/**
+ * Makes a secret and puts it into a file that only its owner reads, whoever could read one that was there before. The
+ * file is opened first: a secret is never made and then lost for want of a place. `CLI_FILE` where there is none.
+ */
+export async function secretInto<T>(
+  path: string,
+  make: () => Promise<T>,
+  secretOf: (made: T) => string,
+): Promise<T> {
+  const temporary = `${path}.new`;
+  const file = openSecret(temporary);
   try {
-    writeFileSync(path, text, { mode: 0o600, flag: 'wx' });
+    const made = await make();
+    writeFileSync(file, `${secretOf(made)}\n`);
+    fsyncSync(file);
+    renameSync(temporary, path);
+    return made;
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function openSecret(path: string): number {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    rmSync(path, { force: true });
+    return openSync(path, 'wx', 0o600);
   } catch (cause) {
     throw cliError('CLI_FILE', `${path} can’t be written${whyOf(cause)}.`);
   }
@@ -74,4 +111,23 @@ export function writeSecret(path: string, text: string): void {
 /** A secret from a file: its one line. Secrets are never taken from the argument list, where everybody sees them. */
 export function readSecret(path: string): string {
   return new TextDecoder().decode(readFile(path)).trim();
+}
+
+/** Puts a file in the place of another: whoever reads it sees the old one or the new one, also after a power cut. */
+export function replaceFile(path: string, bytes: Uint8Array): void {
+  const beside = `${path}.${process.pid}.new`;
+  try {
+    const file = openSync(beside, 'w');
+    try {
+      writeFileSync(file, bytes);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    // COMMIT POINT: the name belongs to the new content from here on.
+    renameSync(beside, path);
+  } catch (cause) {
+    rmSync(beside, { force: true });
+    throw cliError('CLI_FILE', `${path} can’t be written${whyOf(cause)}.`);
+  }
 }

@@ -102,6 +102,28 @@ export type AttesterSummary = Static<typeof AttesterSummary>;
 
 const AttesterParams = Exact({ attester: AttesterId });
 
+/** One decision about a claim on a name. Claims and decisions are never deleted. */
+export const Admission = Exact({
+  at: Time,
+  /** superseded: a later claim took its place. */
+  admission: Type.Union([AdmissionState, Type.Literal('superseded')]),
+  /** Who or what decided: `token:NAME`, `join-token`, `ek-allow-list`, or `enrolment` where nobody has yet. */
+  by: Type.String(),
+  ek: Type.String(),
+  ak: Type.String(),
+  reason: Type.Optional(RefusalReply),
+});
+export type Admission = Static<typeof Admission>;
+
+export const attesterHistory = route({
+  method: 'GET',
+  path: '/v1/attesters/:attester/admissions',
+  access: ['viewer'],
+  summary: 'Every decision about claims on this name, the newest 1000, oldest first',
+  params: AttesterParams,
+  reply: Exact({ admissions: Type.Array(Admission) }),
+});
+
 export const attestersList = route({
   method: 'GET',
   path: '/v1/attesters',
@@ -160,17 +182,31 @@ export const joinTokenCreate = route({
 export const Role = Type.Union([Type.Literal('viewer'), Type.Literal('operator'), Type.Literal('admin')]);
 export type Role = Static<typeof Role>;
 
+const TokenName = Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$' });
+const TokenTtl = Type.Integer({ minimum: 60, maximum: 366 * 86_400 });
+const TokenParams = Exact({ name: TokenName });
+
 export const tokenCreate = route({
   method: 'POST',
   path: '/v1/tokens',
   access: ['admin'],
   summary: 'Make a bearer token for a person or a program',
   body: Exact({
-    name: Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$' }),
+    name: TokenName,
     role: Role,
-    ttlSeconds: Type.Integer({ minimum: 60, maximum: 366 * 86_400 }),
+    ttlSeconds: TokenTtl,
   }),
   reply: Exact({ token: Type.String(), expiresAt: Time }),
+});
+
+export const tokenRotate = route({
+  method: 'POST',
+  path: '/v1/tokens/:name/rotation',
+  access: ['admin'],
+  summary: 'Put a new bearer token in the place of one in force, which ends',
+  params: TokenParams,
+  body: Exact({ ttlSeconds: TokenTtl }),
+  reply: Exact({ token: Type.String(), role: Role, expiresAt: Time }),
 });
 
 export const tokenRevoke = route({
@@ -178,6 +214,6 @@ export const tokenRevoke = route({
   path: '/v1/tokens/:name',
   access: ['admin'],
   summary: 'End a bearer token',
-  params: Exact({ name: Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$' }) }),
+  params: TokenParams,
   reply: Exact({ revoked: Type.Boolean() }),
 });

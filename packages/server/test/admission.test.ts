@@ -63,6 +63,16 @@ describe('admission', () => {
     expect(fresh.store.claims.admittedTpm('ek1')?.attester).toBe('a');
   });
 
+  it('holds a claim whose AK is admitted with another EK: one TPM has both', () => {
+    makeToken(2);
+    join(claimOf('a', 'ek1', 'ak1'));
+    expect(join(claimOf('b', 'ek2', 'ak1'))).toMatchObject({
+      state: 'held',
+      reason: { code: 'ENROL_TPM_TAKEN' },
+    });
+    expect(join(claimOf('b', 'ek2', 'ak2')).state).toBe('admitted');
+  });
+
   it('admits the same TPM with a new AK again, keeping the history', () => {
     makeToken(2);
     const first = join(claimOf('a', 'ek1', 'ak1'));

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { toBase64 } from '@kallio/codec';
 import {
   attesterDecide,
+  attesterHistory,
   attestersList,
   enrolBegin,
   enrolProve,
@@ -92,6 +93,35 @@ describe('an attester on a real swtpm', () => {
     expect(await enrol(client, one, requestOf(one, 'be-1', await joinToken(server)))).toMatchObject({
       state: 'admitted',
     });
+  });
+});
+
+describe('after TPM2_Clear', () => {
+  it('a TPM is the same by its EK: a new admission, with the history kept', async () => {
+    const three = await maker.make('cleared');
+    const client = server.client();
+    await enrol(client, three, requestOf(three, 'be-1', await joinToken(server)));
+    const [before] = await listed();
+    await three.clear();
+    // Not by itself, and the old admission stands until somebody decides.
+    expect(await enrol(client, three, requestOf(three, 'be-1'))).toMatchObject({ state: 'pending' });
+    expect((await listed()).map(({ admission }) => admission).sort()).toEqual(['admitted', 'pending']);
+    const body = { decision: 'admit', ek: before?.ek ?? '' } as const;
+    const after = await server.admin().call(attesterDecide, { params: { attester: 'be-1' }, body });
+    expect(after).toMatchObject({ admission: 'admitted', state: 'UNKNOWN', ek: before?.ek });
+    expect(after.ak).not.toBe(before?.ak);
+
+    const history = await server.admin().call(attesterHistory, { params: { attester: 'be-1' } });
+    expect(history.admissions.map(({ admission, by, ak }) => [admission, by, ak])).toEqual([
+      ['admitted', 'join-token', before?.ak],
+      ['pending', 'enrolment', after.ak],
+      ['superseded', 'token:admin', before?.ak],
+      ['admitted', 'token:admin', after.ak],
+    ]);
+    expect(await server.admin().call(attesterHistory, { params: { attester: 'be-2' } })).toEqual({
+      admissions: [],
+    });
+    await three.powerOff();
   });
 });
 

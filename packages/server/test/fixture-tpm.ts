@@ -8,10 +8,12 @@ import {
   activateCredential,
   akTemplate,
   certify,
+  clear,
   create,
   createPrimary,
   ekTemplate,
   flushContext,
+  getCapability,
   HANDLE,
   type Loaded,
   load,
@@ -164,6 +166,26 @@ export class TestTpm {
     await flushContext(tpm, ak.handle);
     await flushContext(tpm, signingKey.handle);
     rmSync(join(this.#state, 'ak'));
+    this.#open = { tpm, ...(await this.#loadKeys(tpm)) };
+  }
+
+  /** TPM2_Clear, as an owner does who begins anew: the EK stays, and nothing else. */
+  async clear(): Promise<void> {
+    const { tpm } = this.#keys;
+    await clear(tpm);
+    // What is kept of the old keys is of no use any more.
+    await this.#loadKeys(tpm).then(
+      () => {
+        throw new Error('the TPM loads keys of before TPM2_Clear');
+      },
+      () => undefined,
+    );
+    for (const { handle } of [this.#keys.ak, this.#keys.signingKey]) {
+      await flushContext(tpm, handle).catch(() => undefined);
+    }
+    for (const handle of (await getCapability(tpm, 'handles', 0x8000_0000)).values)
+      await flushContext(tpm, handle);
+    for (const key of ['ak', 'signing']) rmSync(join(this.#state, key));
     this.#open = { tpm, ...(await this.#loadKeys(tpm)) };
   }
 

@@ -7,6 +7,7 @@ import {
   statusShow,
   tokenCreate,
   tokenRevoke,
+  tokenRotate,
   trustShow,
 } from '@kallio/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -97,6 +98,26 @@ describe('a server', () => {
     await ci.call(attestersList, {});
     expect(await server.admin().call(tokenRevoke, { params: { name: 'ci' } })).toEqual({ revoked: true });
     await expect(ci.call(attestersList, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+  });
+
+  it('rotates a token: the new one has its name and role, and the old one ends at once', async () => {
+    const admin = server.admin();
+    const body = { name: 'rotated', role: 'operator', ttlSeconds: 600 } as const;
+    const old = server.client({ token: (await admin.call(tokenCreate, { body })).token });
+    await old.call(attestersList, {});
+    const rotate = (client: typeof admin, name: string) =>
+      client.call(tokenRotate, { params: { name }, body: { ttlSeconds: 60 } });
+    const { token, role } = await rotate(admin, 'rotated');
+    expect(role).toBe('operator');
+    await expect(old.call(attestersList, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+    const renewed = server.client({ token });
+    await renewed.call(attestersList, {});
+    // It rotates nobody, not even itself: a stolen token would last for ever.
+    await expect(rotate(renewed, 'rotated')).rejects.toThrow(code('FORBIDDEN'));
+    await expect(rotate(admin, 'nobody')).rejects.toThrow(code('NOT_FOUND'));
+    server.advance(60);
+    await expect(renewed.call(attestersList, {})).rejects.toThrow(code('UNAUTHENTICATED'));
+    await expect(rotate(admin, 'rotated')).rejects.toThrow(code('NOT_FOUND'));
   });
 
   it('is the only one on its folder', async () => {

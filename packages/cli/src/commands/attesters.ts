@@ -1,4 +1,4 @@
-import type { AttesterSummary } from '@kallio/protocol';
+import type { Admission, AttesterSummary } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -23,6 +23,17 @@ export function attestersCommand(context: Context): Command {
       )
         .argument('<attester>')
         .action((attester: string, flags: ServerOptions) => show(context, attester, flags)),
+    )
+    .addCommand(
+      serverOptions(
+        command(
+          'history',
+          'what was decided about a name, and on which TPM',
+          'kallio attesters history cabinet-7',
+        ),
+      )
+        .argument('<attester>')
+        .action((attester: string, flags: ServerOptions) => history(context, attester, flags)),
     )
     .addCommand(
       serverOptions(
@@ -76,6 +87,16 @@ async function show({ output }: Context, attester: string, flags: ServerOptions)
   const { attesterShow } = await import('@kallio/protocol');
   const shown = await withServer(flags, (client) => client.call(attesterShow, { params: { attester } }));
   output.result(shown, describe(shown));
+}
+
+async function history({ output }: Context, attester: string, flags: ServerOptions): Promise<void> {
+  const { attesterHistory } = await import('@kallio/protocol');
+  const shown = await withServer(flags, (client) => client.call(attesterHistory, { params: { attester } }));
+  const row = ({ at, admission, by, ek, ak, reason }: Admission) => {
+    return [at, admission, by, short(ek), short(ak), reason?.code ?? ''];
+  };
+  const head = ['at', 'admission', 'by', 'EK', 'AK', 'reason'];
+  output.result(shown, table(head, shown.admissions.map(row), `Nobody asked to be ${attester}.`));
 }
 
 async function push({ output }: Context, attester: string, flags: ServerOptions): Promise<void> {

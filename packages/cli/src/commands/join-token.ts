@@ -1,8 +1,8 @@
-import { writeFileSync } from 'node:fs';
 import type { AttesterKind } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
+import { secretInto } from '../files.ts';
 
 interface Flags extends ServerOptions {
   readonly uses: string;
@@ -31,18 +31,18 @@ export function joinTokenCommand(context: Context): Command {
 
 async function create({ output }: Context, flags: Flags): Promise<void> {
   const { joinTokenCreate } = await import('@kallio/protocol');
-  const { token, expiresAt } = await withServer(flags, (client) =>
-    client.call(joinTokenCreate, {
-      body: {
-        uses: Number(flags.uses),
-        ttlSeconds: Number(flags.ttl),
-        ...(flags.kind === undefined ? {} : { kind: flags.kind }),
-        ...(flags.attester === undefined ? {} : { attester: flags.attester }),
-      },
-    }),
-  );
-  if (flags.out === undefined) return output.result({ token, expiresAt }, token);
-  writeFileSync(flags.out, `${token}\n`, { mode: 0o600 });
+  const body = {
+    uses: Number(flags.uses),
+    ttlSeconds: Number(flags.ttl),
+    ...(flags.kind === undefined ? {} : { kind: flags.kind }),
+    ...(flags.attester === undefined ? {} : { attester: flags.attester }),
+  };
+  const make = () => withServer(flags, (client) => client.call(joinTokenCreate, { body }));
+  if (flags.out === undefined) {
+    const made = await make();
+    return output.result(made, made.token);
+  }
+  const { expiresAt } = await secretInto(flags.out, make, ({ token }) => token);
   output.result(
     { tokenFile: flags.out, expiresAt },
     `The join token is in ${flags.out}, until ${expiresAt}.`,

@@ -1,13 +1,17 @@
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
-import { readJson, readSecret, writeFile, writeSecret } from '../files.ts';
+import { readJson, readSecret, secretInto, writeFile } from '../files.ts';
+import { cliError } from '../output/output.ts';
+import { policyMergeCommand } from './policy-merge.ts';
+import { inForceCommands } from './policy-set.ts';
 
-/** `kallio policy`: policies to begin with. */
+/** `kallio policy`: policies to begin with, and more values for them. */
 export function policyCommand(context: Context): Command {
   const policy = command(
     'policy',
-    'make policies to begin with',
+    'make policies, and add to them',
     'kallio policy image --builder build-1 > image-policy.json',
   );
   policy
@@ -61,6 +65,8 @@ export function policyCommand(context: Context): Command {
         )
         .action((flags: { key: string; state: string }) => authorizeSigning(context, flags)),
     );
+  policy.addCommand(policyMergeCommand(context));
+  for (const one of inForceCommands(context)) policy.addCommand(one);
   return policy;
 }
 
@@ -99,9 +105,15 @@ async function signingAuthority(
   flags: { readonly key: string; readonly public: string },
 ): Promise<void> {
   const { makeAuthority } = await import('../signing/authority.ts');
-  const { privatePem, publicPem } = makeAuthority();
-  writeSecret(flags.key, privatePem);
-  writeFile(flags.public, publicPem);
+  // Every key that it governs would be lost with it.
+  if (existsSync(flags.key))
+    throw cliError('CLI_FILE', `${flags.key} is there already; it is not overwritten.`);
+  const made = await secretInto(
+    flags.key,
+    async () => makeAuthority(),
+    ({ privatePem }) => privatePem.trimEnd(),
+  );
+  writeFile(flags.public, made.publicPem);
   output.result(
     { key: flags.key, public: flags.public },
     `${flags.key}: the private key, for kallio policy authorize-signing\n${flags.public}: for the server and the build hosts`,

@@ -1,8 +1,7 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
-import { readJson } from '../files.ts';
+import { readJson, secretInto } from '../files.ts';
 
 interface InitFlags {
   readonly data: string;
@@ -77,20 +76,21 @@ export function serverCommand(context: Context): Command {
 async function init({ output }: Context, flags: InitFlags): Promise<void> {
   const { initServer } = await import('@kallio/server');
   const [first = 'localhost'] = flags.name;
-  const { adminToken: token } = await initServer({
-    dataDir: flags.data,
-    listen: flags.listen,
-    names: flags.name,
-    trustDomain: flags.trustDomain,
-    issuer: `https://${first}`,
-    log: { name: first },
-    ekRoots: flags.ekRoot,
-    ...(flags.builderPolicy === undefined ? {} : { builderPolicy: flags.builderPolicy }),
-    ...(flags.signingAuthority === undefined ? {} : { signingAuthority: flags.signingAuthority }),
-    ...(flags.devicePolicy === undefined ? {} : { devicePolicy: flags.devicePolicy }),
-  });
+  const make = () =>
+    initServer({
+      dataDir: flags.data,
+      listen: flags.listen,
+      names: flags.name,
+      trustDomain: flags.trustDomain,
+      issuer: `https://${first}`,
+      log: { name: first },
+      ekRoots: flags.ekRoot,
+      ...(flags.builderPolicy === undefined ? {} : { builderPolicy: flags.builderPolicy }),
+      ...(flags.signingAuthority === undefined ? {} : { signingAuthority: flags.signingAuthority }),
+      ...(flags.devicePolicy === undefined ? {} : { devicePolicy: flags.devicePolicy }),
+    });
   const ca = join(flags.data, 'ca.pem');
-  const shown = giveToken(token, flags.tokenFile);
+  const shown = await giveToken(flags.tokenFile, async () => (await make()).adminToken);
   output.result(
     { data: flags.data, ca, ...shown },
     `The server is ready in ${flags.data}.\n\n  authority to pin   ${ca}\n  admin token        ${shown.tokenFile ?? shown.token}\n\nStart it with: kallio server start --data ${flags.data}`,
@@ -142,15 +142,17 @@ async function start({ output }: Context, flags: { data: string; imagePolicy?: s
 
 async function adminToken({ output }: Context, flags: { data: string; tokenFile?: string }): Promise<void> {
   const { resetAdminToken } = await import('@kallio/server');
-  const shown = giveToken(resetAdminToken(flags.data), flags.tokenFile);
+  const shown = await giveToken(flags.tokenFile, async () => resetAdminToken(flags.data));
   output.result(shown, `The admin token is ${shown.token ?? `in ${shown.tokenFile}`}.`);
 }
 
-/** A token goes to a file that only its owner reads, or is shown once. */
-function giveToken(token: string, file: string | undefined): { token?: string; tokenFile?: string } {
-  if (file === undefined) return { token };
-  mkdirSync(join(file, '..'), { recursive: true });
-  writeFileSync(file, `${token}\n`, { mode: 0o600 });
+/** A new token goes to a file that only its owner reads, or is shown once. */
+async function giveToken(
+  file: string | undefined,
+  make: () => Promise<string>,
+): Promise<{ token?: string; tokenFile?: string }> {
+  if (file === undefined) return { token: await make() };
+  await secretInto(file, make, (token) => token);
   return { tokenFile: file };
 }
 

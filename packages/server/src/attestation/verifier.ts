@@ -1,7 +1,6 @@
-import type { AppraisalPolicy, ReferenceSets } from '@kallio/appraisal';
-import type { AttesterKind } from '@kallio/protocol';
 import type { EccPublic } from '@kallio/tpm/structures';
 import type { ImageLookup } from '../images/references.ts';
+import type { Policies } from '../policies/policies.ts';
 import type { ServerConfig } from '../setup/config.ts';
 import type { ResultKeys } from '../setup/result-keys.ts';
 import type { Store } from '../store/store.ts';
@@ -12,9 +11,7 @@ import type { Turns } from './turns.ts';
 export interface Verifier {
   readonly store: Store;
   readonly config: ServerConfig;
-  readonly policies: ReadonlyMap<AttesterKind, AppraisalPolicy>;
-  /** The reference sets that the policies name. */
-  readonly sets: ReferenceSets;
+  readonly policies: Policies;
   /** Under whose approvals a signing key must be, where there is one. */
   readonly signingAuthority?: EccPublic;
   readonly images: ImageLookup;

@@ -59,6 +59,15 @@ function clashOf({ claims }: Store, proven: ProvenClaim): Refusal | undefined {
       { pointer: `ek:${other.ek}` },
     );
   }
+  // Stops the same by two EKs of one TPM: an AK is in one TPM only. (One that makes an AK for each is not seen so.)
+  const sameAk = claims.admittedAk(proven.ak);
+  if (sameAk !== undefined && sameAk.ek !== proven.ek) {
+    return refusal(
+      'ENROL_TPM_TAKEN' satisfies ServerCode,
+      `This AK is admitted as ${sameAk.attester}, with another EK of the same TPM.`,
+      { pointer: `ek:${sameAk.ek}` },
+    );
+  }
   // Stops a machine that was sent away from coming back by a token that is still about.
   if (claims.refusedByOperator(proven.ek)) {
     return refusal('ENROL_EK_REFUSED' satisfies ServerCode, 'The operator refused this TPM before.');

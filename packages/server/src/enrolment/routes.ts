@@ -1,6 +1,7 @@
 import { KallioError } from '@kallio/codec';
 import {
   attesterDecide,
+  attesterHistory,
   attesterPush,
   attesterShow,
   attestersList,
@@ -21,6 +22,9 @@ import { isoTime } from '../time.ts';
 import { decide } from './admission.ts';
 import { beginEnrolment, type Enrolment } from './begin.ts';
 import { enrolmentStatus, proveEnrolment } from './prove.ts';
+
+/** Most decisions shown of one name. */
+const MAX_HISTORY = 1000;
 
 /** Routes of enrolment and admission. */
 export function enrolmentRoutes(
@@ -48,6 +52,11 @@ export function enrolmentRoutes(
     }
     return summaryOf(verifier, claim, now);
   });
+  mount.route(attesterHistory, ({ params }) => ({
+    admissions: store.claims
+      .history(params.attester, MAX_HISTORY)
+      .map(({ at, state, ...decision }) => ({ at: isoTime(at), admission: state, ...decision })),
+  }));
   mount.route(attesterDecide, ({ params, body }, context) => {
     const { now } = context;
     const claim = decide(store, params.attester, body.ek, body.decision, callerName(context), now.getTime());

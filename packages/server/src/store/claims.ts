@@ -3,6 +3,7 @@ import type { AttesterKind } from '@kallio/protocol';
 import type { Database } from '@kallio/store';
 import { blob, integer, optional, type Row, text, word } from '@kallio/store';
 import type { ServerCode } from '../codes.ts';
+import type { Events } from './events.ts';
 import { refusalFromText } from './refusal.ts';
 
 const CLAIM_STATES = ['admitted', 'pending', 'held', 'refused', 'superseded'] as const;
@@ -17,7 +18,7 @@ export interface ProvenClaim {
   readonly ekPublic: Uint8Array;
   /** DER. */
   readonly ekCertificate: Uint8Array;
-  /** Subject of the root that the EK certificate chains to. */
+  /** SHA-256 of the root certificate that the EK certificate chains to, hexadecimal. */
   readonly ekRoot: string;
   /** Name of the AK, hexadecimal. */
   readonly ak: string;
@@ -32,12 +33,20 @@ export interface Claim extends ProvenClaim {
   readonly createdAt: number;
 }
 
+/** One decision on a claim. */
+export interface Decision extends Pick<Claim, 'state' | 'reason' | 'ek' | 'ak'> {
+  readonly at: number;
+  readonly by: string;
+}
+
 /** Claims and the history of decisions on them. Nothing here is ever deleted. */
 export class Claims {
   readonly #db: Database;
+  readonly #events: Events;
 
-  constructor(db: Database) {
+  constructor(db: Database, events: Events) {
     this.#db = db;
+    this.#events = events;
   }
 
   insert(proven: ProvenClaim, state: ClaimState, reason: Refusal | undefined, by: string, at: number): Claim {
@@ -83,6 +92,10 @@ export class Claims {
 
   admittedTpm(ek: string): Claim | undefined {
     return maybe(this.#db.sql(`SELECT * FROM claims WHERE ek = ? AND state = 'admitted'`).get(ek));
+  }
+
+  admittedAk(ak: string): Claim | undefined {
+    return maybe(this.#db.sql(`SELECT * FROM claims WHERE ak = ? AND state = 'admitted' LIMIT 1`).get(ak));
   }
 
   /** The newest claim of this TPM on this name. */
@@ -133,10 +146,33 @@ export class Claims {
       .map(claimOf);
   }
 
+  /** Decisions on claims on a name: the newest `limit`, oldest first. */
+  history(attester: string, limit: number): Decision[] {
+    return this.#db
+      .sql(
+        `SELECT a.at, a.state, a.by, a.reason, c.ek, c.ak FROM admissions AS a JOIN claims AS c USING (claim)
+           WHERE c.attester = ? ORDER BY a.rowid DESC LIMIT ?`,
+      )
+      .all(attester, limit)
+      .map((row) => ({
+        at: integer(row, 'at'),
+        state: word(row, 'state', CLAIM_STATES),
+        by: text(row, 'by'),
+        ek: text(row, 'ek'),
+        ak: text(row, 'ak'),
+        ...reasonOf(row),
+      }))
+      .reverse();
+  }
+
   #note(claim: number, state: ClaimState, reason: Refusal | undefined, by: string, at: number): void {
     this.#db
       .sql('INSERT INTO admissions (claim, at, state, by, reason) VALUES (?, ?, ?, ?, ?)')
       .run(claim, at, state, by, reason === undefined ? null : JSON.stringify(reason));
+    const { attester, ek } = this.byNumber(claim) ?? {};
+    if (attester === undefined || ek === undefined) return;
+    const why = reason === undefined ? {} : { reason: { ...reason } };
+    this.#events.append({ type: 'claim.decided', data: { attester, ek, state, by, ...why } }, at);
   }
 }
 
@@ -149,8 +185,12 @@ function maybe(row: Row | undefined): Claim | undefined {
   return row === undefined ? undefined : claimOf(row);
 }
 
-function claimOf(row: Row): Claim {
+function reasonOf(row: Row): { reason?: Refusal } {
   const reason = optional(row, 'reason', text);
+  return reason === undefined ? {} : { reason: refusalFromText(reason) };
+}
+
+function claimOf(row: Row): Claim {
   return {
     claim: integer(row, 'claim'),
     attester: text(row, 'attester'),
@@ -162,7 +202,7 @@ function claimOf(row: Row): Claim {
     ak: text(row, 'ak'),
     akPublic: blob(row, 'ak_public'),
     state: word(row, 'state', CLAIM_STATES),
-    ...(reason === undefined ? {} : { reason: refusalFromText(reason) }),
+    ...reasonOf(row),
     createdAt: integer(row, 'created_at'),
   };
 }

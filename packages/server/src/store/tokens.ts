@@ -48,6 +48,23 @@ export class Tokens {
     return row === undefined ? undefined : holderOf(row);
   }
 
+  /** Puts a token in the place of the one of this name in force; gives its holder, or undefined where there is none. */
+  rotate(
+    name: string,
+    hash: Uint8Array,
+    expiresAt: number,
+    by: string,
+    now: number,
+  ): TokenHolder | undefined {
+    return this.#db.transaction(() => {
+      const holder = this.#inForce(name, now);
+      if (holder === undefined) return undefined;
+      this.drop(name, now);
+      this.insert(hash, holder, expiresAt, by, now);
+      return holder;
+    });
+  }
+
   /** Ends a token. The last admin token in force can't be ended: nobody could make another over the network. */
   revoke(name: string, now: number): boolean {
     return this.#db.transaction(() => {
