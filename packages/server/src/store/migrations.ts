@@ -174,4 +174,5 @@ export const MIGRATIONS: readonly string[] = [
     bytes  BLOB NOT NULL
   ) STRICT;
   `,
+  `CREATE INDEX challenges_by_claim ON challenges (claim) WHERE claim IS NOT NULL;`,
 ];
