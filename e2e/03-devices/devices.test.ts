@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { instanceState, seenOn, start } from '../src/demo/job.ts';
 import { kallio } from '../src/site/kallio.ts';
+import type { Machine } from '../src/site/machine.ts';
 import { type WorkingSite, workingSite } from '../src/site/main-job-site.ts';
 import { run, until } from '../src/site/process.ts';
-import type { Machine } from '../src/site/site.ts';
 
 let { site, running }: WorkingSite = {} as WorkingSite;
 let device: Machine;

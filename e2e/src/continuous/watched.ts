@@ -7,11 +7,11 @@ import { decodeShape } from '@kallio/codec';
 import { type AttesterSummary, attesterPush, attesterShow, Client, joinTokenCreate } from '@kallio/protocol';
 import { initServer, type RunningServer, startServer } from '@kallio/server';
 import { pino } from 'pino';
+import { MeasuringKernel, referenceValues } from '../site/measuring/kernel.ts';
+import { TpmBus } from '../site/measuring/tpm-bus.ts';
 import { freePort } from '../site/ports.ts';
 import { until } from '../site/process.ts';
 import { SoftwareTpm, TpmMaker } from '../site/tpm.ts';
-import { MeasuringKernel, referenceValues } from './kernel.ts';
-import { TpmBus } from './tpm-bus.ts';
 import { Wire } from './wire.ts';
 
 const ATTESTER = 'build-1';
@@ -48,6 +48,7 @@ export class Watched {
       stateDir: join(dir, 'agent'),
       joinTokenFile: join(dir, 'join-token'),
       socket: join(dir, 'agent.sock'),
+      measurements: this.kernel.paths,
     };
   }
 
@@ -136,7 +137,7 @@ export class Watched {
   async startAgent(intervalSeconds = 3600): Promise<void> {
     await mkdir(join(this.dir, 'agent'), { recursive: true });
     const config = decodeShape(AgentConfig, { ...this.#config, intervalSeconds });
-    this.#agent = await runAgent(config, pino({ level: 'silent' }), this.kernel.paths);
+    this.#agent = await runAgent(config, pino({ level: 'silent' }));
     // What ends it is shown by the attester's state.
     this.#agent.ended.catch(() => undefined);
   }
@@ -161,7 +162,7 @@ export class Watched {
   /** Asks the attester for evidence over its stream, and waits for the result. */
   async push(): Promise<AttesterSummary> {
     const before = await this.shown();
-    await until('the attester’s stream', 20, async () => {
+    await until('the attester’s stream', 60, async () => {
       const { asked } = await this.#admin.call(attesterPush, { params: { attester: ATTESTER } });
       return asked ? true : undefined;
     });

@@ -2,8 +2,9 @@ import { appendFile, copyFile, readdir, stat, writeFile } from 'node:fs/promises
 import { join } from 'node:path';
 import { parseManifest, parseReference, publishReferrer, Repository, walkImage } from '@kallio/oci';
 import { BUNDLE_MEDIA_TYPE, bundleArtifact, MAX_BUNDLE } from '@kallio/signature';
+import type { Machine } from '../site/machine.ts';
 import { must, until } from '../site/process.ts';
-import type { Machine, Site } from '../site/site.ts';
+import type { Site } from '../site/site.ts';
 import { onboard, type Running, seenOn, start } from './job.ts';
 import type { Recorder, Refusal } from './record.ts';
 

@@ -4,86 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { kallio, kallioCommand, mustKallio, type Outcome } from './kallio.ts';
+import { Machine } from './machine.ts';
 import { accepts, freePort } from './ports.ts';
 import { must, Service } from './process.ts';
 import { LocalRegistry } from './registry.ts';
-import { SoftwareTpm, TpmMaker } from './tpm.ts';
+import { TpmMaker } from './tpm.ts';
 
 const EXAMPLE = fileURLToPath(new URL('../../../examples/sensor-gateway/', import.meta.url));
 
 /** Seconds between two evidence messages of a machine: short, so that nobody waits long for what is found. */
 const INTERVAL_SECONDS = 5;
-
-/** A machine of the site: a TPM and a trust agent of its own. */
-export class Machine {
-  readonly name: string;
-  readonly kind: 'builder' | 'device';
-  readonly dir: string;
-  readonly tpm: SoftwareTpm;
-  #agent: Service | undefined;
-
-  constructor(name: string, kind: 'builder' | 'device', dir: string) {
-    this.name = name;
-    this.kind = kind;
-    this.dir = dir;
-    this.tpm = new SoftwareTpm(join(dir, 'tpm'), join(dir, 'swtpm.log'));
-  }
-
-  get socket(): string {
-    return join(this.dir, 'agent.sock');
-  }
-
-  get configFile(): string {
-    return join(this.dir, 'agent.json');
-  }
-
-  /** Where podman keeps what runs on this device. */
-  get storage(): { readonly root: string; readonly runRoot: string } {
-    return { root: join(this.dir, 'storage'), runRoot: join(this.dir, 'run') };
-  }
-
-  get containersConf(): string {
-    return join(this.dir, 'containers.conf');
-  }
-
-  async startAgent(): Promise<void> {
-    const [command, args, env] = kallioCommand(['agent', 'run', '--config', this.configFile]);
-    const ready = () => accepts(this.socket);
-    this.#agent = await Service.start(this.name, join(this.dir, 'agent.log'), command, args, ready, env);
-  }
-
-  /** Ends the agent; with SIGKILL, in the middle of whatever it does. */
-  async stopAgent(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
-    await this.#agent?.stop(signal);
-    this.#agent = undefined;
-  }
-
-  /** A reboot: the agent ends, the TPM loses power and starts again, the agent starts again. */
-  async reboot(): Promise<void> {
-    await this.stopAgent();
-    await this.tpm.powerOff();
-    await this.tpm.powerOn();
-    await this.startAgent();
-  }
-
-  /** The last lines of the agent's log. */
-  agentLog(): string {
-    return this.#agent?.tail() ?? '';
-  }
-
-  /** podman on this device, as somebody with root there would call it: past the agent. */
-  podman(...args: string[]): Promise<string> {
-    const { root, runRoot } = this.storage;
-    return must('podman', ['--root', root, '--runroot', runRoot, ...args], {
-      env: { CONTAINERS_CONF: this.containersConf },
-    });
-  }
-
-  async powerOff(): Promise<void> {
-    await this.stopAgent();
-    await this.tpm.powerOff();
-  }
-}
 
 /**
  * A whole edge site on one machine: a server, a registry, a TPM maker, a build host and two devices, each a process
@@ -165,13 +95,13 @@ export class Site {
     this.#registry = await LocalRegistry.start(join(this.dir, 'registry'), join(this.dir, 'registry.log'));
   }
 
-  /** Makes the TPMs, powers them on. */
-  async makeTpms(): Promise<void> {
+  /** Makes the TPMs of these machines, powers them on. */
+  async makeTpms(machines: readonly Machine[] = this.machines): Promise<void> {
     try {
-      for (const { dir, tpm } of this.machines) {
-        await this.maker.make(join(dir, 'tpm'));
+      for (const machine of machines) {
+        await this.maker.make(join(machine.dir, 'tpm'));
         this.#makerKnown.resolve();
-        await tpm.powerOn();
+        await machine.powerOn();
       }
     } catch (error) {
       this.#makerKnown.reject(error);
@@ -179,14 +109,17 @@ export class Site {
     }
   }
 
-  /** Makes and starts the server, with the TPM maker's roots pinned; then makes the image policy from its keys. */
-  async startServer(): Promise<void> {
+  /**
+   * Makes and starts the server, with the TPM maker's roots pinned; then makes the image policy from its keys. `policies`
+   * are for appraisal, by kind of machine; where there is none, for machines that measure nothing.
+   */
+  async startServer(policies: Readonly<Record<string, unknown>> = {}): Promise<void> {
     this.#port = await freePort();
     const data = join(this.dir, 'server');
     const policyFile = (kind: string) => join(this.dir, `${kind}-policy.json`);
     await Promise.all(
       ['builder', 'device'].map(async (kind) => {
-        const policy = await mustKallio(['policy', 'bare-tpm', '--kind', kind]);
+        const policy = policies[kind] ?? (await mustKallio(['policy', 'bare-tpm', '--kind', kind]));
         await writeFile(policyFile(kind), JSON.stringify(policy));
       }),
     );
@@ -250,12 +183,12 @@ export class Site {
           kind,
           server: this.serverUrl,
           serverCa: this.ca,
-          tpm: machine.tpm.address,
+          tpm: machine.tpmAddress,
           stateDir: join(dir, 'state'),
           joinTokenFile: join(dir, 'join-token'),
           socket: machine.socket,
           intervalSeconds: INTERVAL_SECONDS,
-          measurements: 'none',
+          measurements: machine.measurements,
           ...(kind === 'device' ? { device } : {}),
         },
         null,

@@ -72,15 +72,15 @@ export class SoftwareTpm {
 
   /** Where an agent reaches it. */
   get address(): string {
-    return `swtpm:unix:${this.#socket}`;
+    return `swtpm:unix:${this.socket}`;
   }
 
-  get #socket(): string {
+  get socket(): string {
     return join(this.#stateDir, 'tpm.sock');
   }
 
   async powerOn(): Promise<void> {
-    await rm(this.#socket, { force: true });
+    await rm(this.socket, { force: true });
     this.#service = await Service.start(
       'swtpm',
       this.#logFile,
@@ -89,11 +89,11 @@ export class SoftwareTpm {
         'socket',
         '--tpm2',
         ...['--tpmstate', `dir=${this.#stateDir}`],
-        ...['--server', `type=unixio,path=${this.#socket}`],
-        ...['--ctrl', `type=unixio,path=${this.#socket}.ctrl`],
+        ...['--server', `type=unixio,path=${this.socket}`],
+        ...['--ctrl', `type=unixio,path=${this.socket}.ctrl`],
         ...['--flags', 'not-need-init,startup-clear'],
       ],
-      () => existsSync(this.#socket),
+      () => existsSync(this.socket),
     );
   }
 

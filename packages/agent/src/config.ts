@@ -8,6 +8,17 @@ import { agentError } from './error.ts';
 
 const Path = Type.String({ minLength: 1, maxLength: 4096 });
 
+/** The kernel's files of measurements. Nothing in them is believed: what they say has to lead to the quoted PCRs. */
+const MeasurementPaths = Exact({
+  /** `binary_bios_measurements`. */
+  firmware: Path,
+  /** `binary_runtime_measurements`. */
+  ima: Path,
+  /** `runtime_measurements_count`. */
+  imaCount: Path,
+});
+export type MeasurementPaths = Static<typeof MeasurementPaths>;
+
 /** Every setting of a trust agent: `kallio agent --config FILE`. Relative paths are relative to that file. */
 export const AgentConfig = Exact({
   /** This machine's name. */
@@ -36,8 +47,11 @@ export const AgentConfig = Exact({
   socket: Type.Optional(Path),
   /** Seconds between two evidence messages. Default 60, jittered. */
   intervalSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400 })),
-  /** `auto`: what the kernel offers. `none`: this machine's TPM is not the one that its firmware and kernel measure to. */
-  measurements: Type.Optional(Type.Union([Type.Literal('auto'), Type.Literal('none')])),
+  /**
+   * `auto`: what the kernel offers. `none`: this machine's TPM is not the one that its firmware and kernel measure to.
+   * Paths: where this process sees the kernel's files, if not below /sys/kernel/security.
+   */
+  measurements: Type.Optional(Type.Union([Type.Literal('auto'), Type.Literal('none'), MeasurementPaths])),
   /** Devices only. */
   device: Type.Optional(
     Exact({
@@ -79,7 +93,7 @@ export function readConfig(path: string): AgentConfig {
   }
   const base = dirname(resolve(path));
   const at = (file: string) => resolve(base, file);
-  const { device, endorsement, joinTokenFile, socket } = config;
+  const { device, endorsement, joinTokenFile, measurements, socket } = config;
   return {
     ...config,
     serverCa: at(config.serverCa),
@@ -95,6 +109,15 @@ export function readConfig(path: string): AgentConfig {
           },
         }),
     ...(joinTokenFile === undefined ? {} : { joinTokenFile: at(joinTokenFile) }),
+    ...(typeof measurements === 'object'
+      ? {
+          measurements: {
+            firmware: at(measurements.firmware),
+            ima: at(measurements.ima),
+            imaCount: at(measurements.imaCount),
+          },
+        }
+      : {}),
     socket: socket === undefined ? join(at(config.stateDir), 'agent.sock') : at(socket),
     ...(device === undefined
       ? {}

@@ -12,7 +12,7 @@ import { readEnrolment, writeEnrolment } from './enrolment-state.ts';
 import { identityOf } from './identity/configured.ts';
 import type { TpmIdentity } from './identity/identity.ts';
 import { InstanceLog } from './instances/log.ts';
-import { type MeasurementPaths, Measurements } from './measurements/measurements.ts';
+import { measurementsOf } from './measurements/measurements.ts';
 import { retrying } from './retry.ts';
 import { listen } from './socket.ts';
 import { lockState } from './state-lock.ts';
@@ -31,19 +31,16 @@ export interface RunningAgent {
 
 /**
  * The trust agent: opens the TPM and the instance log, enrols if it has not, then shows evidence at start, every
- * interval, whenever it is asked, and when something has changed; on a device it carries out orders, on a build host it serves build sessions.
+ * interval, whenever it is asked, and when something has changed; on a device it carries out orders, on a build host it serves build
+ * sessions.
  */
-export async function runAgent(
-  config: AgentConfig,
-  logger: Logger,
-  paths?: MeasurementPaths,
-): Promise<RunningAgent> {
+export async function runAgent(config: AgentConfig, logger: Logger): Promise<RunningAgent> {
   const lock = lockState(config.stateDir);
   const identity = await identityOf(config);
   const stop = new AbortController();
   const instanceLog = await InstanceLog.open(config.stateDir, identity);
   const device = await Device.open(config, instanceLog);
-  const measurements = config.measurements === 'none' ? undefined : new Measurements(paths);
+  const measurements = measurementsOf(config);
   const connection = new Connection(config, {
     attester: config.attester,
     identity,

@@ -9,7 +9,14 @@ export type { ImageReference, InstanceAppraisal } from './instances.ts';
 export { bareTpmPolicy } from './policy/bare.ts';
 export { type PolicyCode, parsePolicy } from './policy/check.ts';
 export { namedSets, type ReferenceSets } from './policy/compile.ts';
-export { AppraisalPolicy, type BootClass, type BootValue, type PathClass } from './policy/schema.ts';
+export { PathClasses } from './policy/path-classes.ts';
+export {
+  AppraisalPolicy,
+  type BootClass,
+  type BootValue,
+  type PathClass,
+  type Reference,
+} from './policy/schema.ts';
 export { appraiseQuote, type QuoteAppraisal, type QuoteInput } from './quote.ts';
 export type { ReferenceCode } from './reference-set/code.ts';
 export {
@@ -18,3 +25,5 @@ export {
   type ReferenceSet,
   referenceSetOf,
 } from './reference-set/set.ts';
+export type { Endorsement } from './tier.ts';
+export type { UpdateAppraisal } from './updates.ts';

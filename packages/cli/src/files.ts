@@ -112,3 +112,22 @@ function openSecret(path: string): number {
 export function readSecret(path: string): string {
   return new TextDecoder().decode(readFile(path)).trim();
 }
+
+/** Puts a file in the place of another: whoever reads it sees the old one or the new one, also after a power cut. */
+export function replaceFile(path: string, bytes: Uint8Array): void {
+  const beside = `${path}.${process.pid}.new`;
+  try {
+    const file = openSync(beside, 'w');
+    try {
+      writeFileSync(file, bytes);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    // COMMIT POINT: the name belongs to the new content from here on.
+    renameSync(beside, path);
+  } catch (cause) {
+    rmSync(beside, { force: true });
+    throw cliError('CLI_FILE', `${path} can’t be written${whyOf(cause)}.`);
+  }
+}

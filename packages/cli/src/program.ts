@@ -7,16 +7,19 @@ import { bundleCommand } from './commands/bundle.ts';
 import { copyCommand } from './commands/copy.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
+import { eventsCommand } from './commands/events.ts';
 import { evidenceCommand } from './commands/evidence.ts';
 import { instancesCommand } from './commands/instances.ts';
 import { joinTokenCommand } from './commands/join-token.ts';
 import { logCommand } from './commands/log.ts';
 import { packagesCommand } from './commands/packages.ts';
 import { policyCommand } from './commands/policy.ts';
+import { referenceCommand } from './commands/reference.ts';
 import { serverCommand } from './commands/server.ts';
 import { sessionsCommand } from './commands/sessions.ts';
 import { tokenCommand } from './commands/token.ts';
 import { verifyCommand } from './commands/verify.ts';
+import { webhooksCommand } from './commands/webhooks.ts';
 import type { Context } from './context.ts';
 import { EXIT } from './output/exit.ts';
 import { cliError, Output, type Streams } from './output/output.ts';
@@ -46,11 +49,14 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     logCommand,
     attestersCommand,
     sessionsCommand,
+    eventsCommand,
+    webhooksCommand,
     packagesCommand,
     appsCommand,
     instancesCommand,
     evidenceCommand,
     policyCommand,
+    referenceCommand,
     joinTokenCommand,
     tokenCommand,
     doctorCommand,

@@ -49,8 +49,13 @@ export type ServerCode =
   | 'SESSION_AK_CHANGED'
   | 'SESSION_EVIDENCE_REFUSED'
   | 'SESSION_ABANDONED'
+  // policies
+  | 'POLICY_SET_MISSING'
+  | 'REFERENCE_SET_MISMATCH'
   // images
   | 'IMAGE_UNKNOWN'
   | 'FILE_MANIFEST_MISMATCH'
+  // webhooks
+  | 'WEBHOOK_UNUSABLE'
   // tokens
   | 'TOKEN_LAST_ADMIN';

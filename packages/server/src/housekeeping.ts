@@ -20,4 +20,5 @@ export function tidy(store: Store, config: ServerConfig, now: Date): void {
   store.certificates.prune(time);
   store.results.prune(before);
   store.evidence.prune(before);
+  store.events.prune(before);
 }

@@ -11,6 +11,8 @@ import { Turns } from './attestation/turns.ts';
 import type { Verifier } from './attestation/verifier.ts';
 import type { ServerContext } from './context.ts';
 import { enrolmentRoutes } from './enrolment/routes.ts';
+import { eventRoutes } from './events/routes.ts';
+import type { EventStreams } from './events/stream.ts';
 import { authenticator } from './http/authenticate.ts';
 import { Mount } from './http/mount.ts';
 import { publishOpenApi } from './http/openapi.ts';
@@ -18,8 +20,11 @@ import { tokenRoutes } from './http/token-routes.ts';
 import { ImageLookup } from './images/references.ts';
 import { imageRoutes } from './images/routes.ts';
 import { logRoutes } from './log/routes.ts';
+import { Policies } from './policies/policies.ts';
+import { policyRoutes } from './policies/routes.ts';
 import { hashToken, newToken } from './secrets.ts';
 import { sessionRoutes } from './sessions/routes.ts';
+import { layoutOf } from './setup/layout.ts';
 import type { Loaded } from './setup/load.ts';
 import type { Store } from './store/store.ts';
 import type { Clock } from './time.ts';
@@ -32,6 +37,7 @@ export interface Foundations {
   readonly store: Store;
   readonly log: LogWriter;
   readonly streams: Streams;
+  readonly eventStreams: EventStreams;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -44,11 +50,11 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
   await publishOpenApi(app, declared);
   const authenticate = authenticator({ store, trustDomain: config.trustDomain, clock });
   const mount = new Mount(app, authenticate, clock, declared);
+  const policies = new Policies(layoutOf(on.dataDir), log, loaded);
   const verifier: Verifier = {
     store,
     config,
-    policies: loaded.policies,
-    sets: loaded.sets,
+    policies,
     images: new ImageLookup(store),
     keys: loaded.resultKeys,
     nonces: new Nonces(store, config.attestation.nonceSeconds),
@@ -73,10 +79,12 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
   mount.route(trustShow, trust);
   enrolmentRoutes(mount, { store, config, ekRoots: loaded.ekRoots }, verifier, streams);
   attestationRoutes(mount, { verifier, authority: loaded.attesterAuthority }, streams);
+  policyRoutes(mount, policies);
   sessionRoutes(mount, verifier);
   imageRoutes(mount, store);
   logRoutes(mount, store, log);
   tokenRoutes(mount, store);
+  eventRoutes(mount, store, on.eventStreams);
 
   return {
     dataDir: on.dataDir,

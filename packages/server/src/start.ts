@@ -5,6 +5,9 @@ import { LogWriter, logOrigin } from '@kallio/tlog';
 import { type FastifyInstance, LogController } from 'fastify';
 import { listenAddress, urlOf } from './address.ts';
 import type { ServerContext } from './context.ts';
+import { Deliverer } from './events/deliver.ts';
+import { watchForStale } from './events/stale-watch.ts';
+import { EventStreams } from './events/stream.ts';
 import { tidy } from './housekeeping.ts';
 import { createLogger, logRequests } from './http/logging.ts';
 import { addFirstEntry } from './log/first-entry.ts';
@@ -84,9 +87,23 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     logRequests(app);
     const streams = new Streams();
     undo.push(() => streams.endAll());
-    const context = await mountRoles(app, { dataDir, loaded, store, log, streams, clock, logger });
+    const eventStreams = new EventStreams(store.events);
+    undo.push(() => eventStreams.endAll());
+    const context = await mountRoles(app, {
+      dataDir,
+      loaded,
+      store,
+      log,
+      streams,
+      eventStreams,
+      clock,
+      logger,
+    });
     await options.register?.(app, context);
     await app.listen(listenAddress(config.listen));
+    undo.push(watchForStale(store, config, clock, logger));
+    const deliverer = new Deliverer(store, clock, logger);
+    undo.push(() => deliverer.close());
 
     const tidying = setInterval(() => {
       try {

@@ -1,13 +1,7 @@
 import { type Digest, digestOf, toBase64 } from '@kallio/codec';
+import type { AgentConfig, MeasurementPaths } from '../config.ts';
 import { readIfThere } from '../files.ts';
 import { ImaLog } from './ima-log.ts';
-
-/** Where the kernel shows what was measured. */
-export interface MeasurementPaths {
-  readonly firmware: string;
-  readonly ima: string;
-  readonly imaCount: string;
-}
 
 const KERNEL: MeasurementPaths = {
   firmware: '/sys/kernel/security/tpm0/binary_bios_measurements',
@@ -28,7 +22,7 @@ export class Measurements {
   readonly #firmwarePath: string;
   #firmware: Promise<FirmwareLog | undefined> | undefined;
 
-  constructor(paths: MeasurementPaths = KERNEL) {
+  constructor(paths: MeasurementPaths) {
     this.ima = new ImaLog(paths.ima, paths.imaCount);
     this.#firmwarePath = paths.firmware;
   }
@@ -40,4 +34,10 @@ export class Measurements {
     );
     return this.#firmware;
   }
+}
+
+/** Where this machine's measurements are; none where it has another TPM than firmware and kernel measure to. */
+export function measurementsOf({ measurements = 'auto' }: AgentConfig): Measurements | undefined {
+  if (measurements === 'none') return undefined;
+  return new Measurements(measurements === 'auto' ? KERNEL : measurements);
 }

@@ -1,12 +1,14 @@
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
+import { policyMergeCommand } from './policy-merge.ts';
+import { inForceCommands } from './policy-set.ts';
 
-/** `kallio policy`: policies to begin with. */
+/** `kallio policy`: policies to begin with, and more values for them. */
 export function policyCommand(context: Context): Command {
   const policy = command(
     'policy',
-    'make policies to begin with',
+    'make policies, and add to them',
     'kallio policy image --builder build-1 > image-policy.json',
   );
   policy
@@ -31,6 +33,8 @@ export function policyCommand(context: Context): Command {
         .requiredOption('--kind <kind>', 'builder or device')
         .action((flags: { kind: string }) => bareTpm(context, flags.kind)),
     );
+  policy.addCommand(policyMergeCommand(context));
+  for (const one of inForceCommands(context)) policy.addCommand(one);
   return policy;
 }
 

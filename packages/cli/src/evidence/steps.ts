@@ -46,6 +46,7 @@ const OF_POLICY: ReadonlySet<string> = new Set<AppraisalCode>([
   'IMA_MISSING',
   'IMA_NO_REFERENCE',
   'IMA_FILE_UNKNOWN',
+  'IMA_FILE_MISPLACED',
   'IMA_VIOLATION',
 ]);
 

@@ -15,7 +15,10 @@ export type CliCode =
   | 'CLI_AK_FORMAT'
   | 'CLI_PCRS_FORMAT'
   | 'CLI_NONCE'
-  | 'CLI_POLICY'
+  | 'CLI_PACKAGE'
+  | 'CLI_TOOL_MISSING'
+  | 'CLI_REFERENCE'
+  | 'CLI_SOURCE'
   | 'CLI_SERVER_MISSING'
   | 'CLI_TOKEN_MISSING'
   | 'CLI_BUILDER'
@@ -41,6 +44,11 @@ export class Output {
   /** The result: `document` with `--json`, otherwise `text`. */
   result(document: unknown, text: string): void {
     this.#streams.out(this.json ? `${JSON.stringify(document, null, 2)}\n` : ensureNewline(text));
+  }
+
+  /** One of a row of results that come as time goes: with `--json` one document a line. */
+  item(document: unknown, text: string): void {
+    this.#streams.out(this.json ? `${JSON.stringify(document)}\n` : ensureNewline(text));
   }
 
   /** How it is going, for a person; on standard error, so that it never mixes with a result. */

@@ -2,13 +2,15 @@ import {
   type Appraisal,
   type AppraisalPolicy,
   appraise,
+  type Endorsement,
   issueEar,
   type SessionClaims,
 } from '@kallio/appraisal';
-import { canonicalBytes, type Digest, digestOf, KallioError, type Refusal, utf8 } from '@kallio/codec';
+import { type Digest, digestOf, KallioError, type Refusal, utf8 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import type { SubjectState } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
+import { tellChanges } from '../events/changes.ts';
 import type { Claim } from '../store/claims.ts';
 import type { KeptContinuity } from '../store/continuity.ts';
 import type { AppraisalRecord, StoredResult } from '../store/results.ts';
@@ -49,7 +51,7 @@ export function judge(
   asked: Asked,
   now: Date,
 ): Judged {
-  const { store, policies, sets, images, nonces } = verifier;
+  const { store, policies, images, nonces } = verifier;
   // Stops one attester's evidence from being shown as another's; the quote is bound to the id as well.
   if (message.attester !== claim.attester) {
     throw new KallioError(
@@ -71,7 +73,7 @@ export function judge(
     throw new KallioError(
       'POLICY_MISSING' satisfies ServerCode,
       `This server has no appraisal policy for a ${claim.kind}, so nothing can be verified.`,
-      { hint: `The operator writes policies/${claim.kind}.json in the data folder.` },
+      { hint: `The operator puts one in force: kallio policy set --kind ${claim.kind} FILE` },
     );
   }
   const times = nonces.spend(
@@ -84,9 +86,10 @@ export function judge(
     message,
     expected: { ...asked, attester: claim.attester, nonce: message.nonce },
     akPublic: claim.akPublic,
+    endorsement: endorsementOf(claim, verifier.config),
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
-    sets,
+    sets: policies.sets,
     images: (image) => images.get(image),
     now,
   });
@@ -99,6 +102,12 @@ export function judge(
     appraisal,
     version: kept?.version ?? 0,
   };
+}
+
+/** How far this server believes who certified a claim’s TPM: only as far as its configuration says. */
+function endorsementOf({ ekRoot }: Claim, { enrolment }: Verifier['config']): Endorsement {
+  const endorser = enrolment.endorsers.find(({ root }) => root === ekRoot);
+  return endorser ?? { kind: 'private' };
 }
 
 /**
@@ -145,12 +154,12 @@ function requireFresh(
 }
 
 /** Signs the result of judged evidence. With `session`, the result of a closed session. */
-export async function signResult(
+export function signResult(
   { config, keys }: Verifier,
   { claim, appraisal, policy }: Judged,
   now: Date,
   session?: SessionClaims,
-): Promise<string> {
+): string {
   const { resultSeconds, sessionResultSeconds } = config.attestation;
   return issueEar({
     issuer: config.issuer,
@@ -167,16 +176,15 @@ export async function signResult(
 
 /** Stores evidence, result and continuity as one; call inside a transaction. */
 export function recordResult(
-  { store }: Verifier,
+  { store, config }: Verifier,
   judged: Judged,
   ear: string,
   session: string | undefined,
   now: Date,
 ): StoredResult {
-  const { claim, message, appraisal } = judged;
-  const evidence = appraisal.evidenceDigest;
+  const { claim, appraisal } = judged;
   const at = now.getTime();
-  store.evidence.put(evidence, claim.attester, at, canonicalBytes(message));
+  store.evidence.put(appraisal.evidenceDigest, claim.attester, at, appraisal.evidence);
   const result: StoredResult = {
     digest: digestOf(utf8(ear)),
     claim: claim.claim,
@@ -185,6 +193,7 @@ export function recordResult(
     record: recordOf(judged, session),
   };
   store.results.insert(result);
+  tellChanges(store, config, claim, result);
   // What did not hold proves nothing about the attester: anybody may have sent it.
   if (appraisal.authentic && appraisal.next !== undefined) {
     store.continuity.set(claim.claim, judged.version, appraisal.next, result.digest);

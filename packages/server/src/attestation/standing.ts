@@ -1,6 +1,5 @@
-import { refusal } from '@kallio/codec';
 import type { AttesterSummary, SubjectState } from '@kallio/protocol';
-import type { ServerCode } from '../codes.ts';
+import { staleReason } from '../events/changes.ts';
 import type { Claim } from '../store/claims.ts';
 import type { StoredResult } from '../store/results.ts';
 import { isoTime } from '../time.ts';
@@ -21,11 +20,10 @@ function standingOf(
   const good = platform.state === 'VERIFIED' || platform.state === 'DEGRADED';
   const { staleSeconds } = config.attestation;
   if (!good || now.getTime() - result.at <= staleSeconds * 1000) return { subject: platform, result };
-  const stale = refusal(
-    'RESULT_STALE' satisfies ServerCode,
-    `The last evidence is of ${isoTime(result.at)}, more than ${staleSeconds} seconds ago.`,
-  );
-  return { subject: { ...platform, state: 'STALE', reasons: [stale] }, result };
+  return {
+    subject: { ...platform, state: 'STALE', reasons: [staleReason(result.at, staleSeconds)] },
+    result,
+  };
 }
 
 /** A claim and its standing, as everybody is told it. */

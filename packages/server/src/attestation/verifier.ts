@@ -1,6 +1,5 @@
-import type { AppraisalPolicy, ReferenceSets } from '@kallio/appraisal';
-import type { AttesterKind } from '@kallio/protocol';
 import type { ImageLookup } from '../images/references.ts';
+import type { Policies } from '../policies/policies.ts';
 import type { ServerConfig } from '../setup/config.ts';
 import type { ResultKeys } from '../setup/result-keys.ts';
 import type { Store } from '../store/store.ts';
@@ -11,9 +10,7 @@ import type { Turns } from './turns.ts';
 export interface Verifier {
   readonly store: Store;
   readonly config: ServerConfig;
-  readonly policies: ReadonlyMap<AttesterKind, AppraisalPolicy>;
-  /** The reference sets that the policies name. */
-  readonly sets: ReferenceSets;
+  readonly policies: Policies;
   readonly images: ImageLookup;
   readonly keys: ResultKeys;
   readonly nonces: Nonces;

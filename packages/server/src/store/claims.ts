@@ -3,6 +3,7 @@ import type { AttesterKind } from '@kallio/protocol';
 import type { Database } from '@kallio/store';
 import { blob, integer, optional, type Row, text, word } from '@kallio/store';
 import type { ServerCode } from '../codes.ts';
+import type { Events } from './events.ts';
 import { refusalFromText } from './refusal.ts';
 
 const CLAIM_STATES = ['admitted', 'pending', 'held', 'refused', 'superseded'] as const;
@@ -17,7 +18,7 @@ export interface ProvenClaim {
   readonly ekPublic: Uint8Array;
   /** DER. */
   readonly ekCertificate: Uint8Array;
-  /** Subject of the root that the EK certificate chains to. */
+  /** SHA-256 of the root certificate that the EK certificate chains to, hexadecimal. */
   readonly ekRoot: string;
   /** Name of the AK, hexadecimal. */
   readonly ak: string;
@@ -41,9 +42,11 @@ export interface Decision extends Pick<Claim, 'state' | 'reason' | 'ek' | 'ak'> 
 /** Claims and the history of decisions on them. Nothing here is ever deleted. */
 export class Claims {
   readonly #db: Database;
+  readonly #events: Events;
 
-  constructor(db: Database) {
+  constructor(db: Database, events: Events) {
     this.#db = db;
+    this.#events = events;
   }
 
   insert(proven: ProvenClaim, state: ClaimState, reason: Refusal | undefined, by: string, at: number): Claim {
@@ -166,6 +169,10 @@ export class Claims {
     this.#db
       .sql('INSERT INTO admissions (claim, at, state, by, reason) VALUES (?, ?, ?, ?, ?)')
       .run(claim, at, state, by, reason === undefined ? null : JSON.stringify(reason));
+    const { attester, ek } = this.byNumber(claim) ?? {};
+    if (attester === undefined || ek === undefined) return;
+    const why = reason === undefined ? {} : { reason: { ...reason } };
+    this.#events.append({ type: 'claim.decided', data: { attester, ek, state, by, ...why } }, at);
   }
 }
 

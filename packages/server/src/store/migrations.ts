@@ -1,6 +1,7 @@
 /**
  * The schema, as steps: step N brings a store of `user_version` N to N + 1. A step that has shipped never changes.
- * Times are milliseconds since 1970, UTC. Secrets stand here as SHA-256 only.
+ * Times are milliseconds since 1970, UTC. Secrets stand here as SHA-256 only,
+ * but for a webhook's.
  */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -173,6 +174,51 @@ export const MIGRATIONS: readonly string[] = [
     digest TEXT PRIMARY KEY,
     bytes  BLOB NOT NULL
   ) STRICT;
+  `,
+  `
+  -- Every change of state, in order.
+  CREATE TABLE events (
+    event INTEGER PRIMARY KEY AUTOINCREMENT,
+    at    INTEGER NOT NULL,
+    type  TEXT NOT NULL,
+    data  TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX events_by_time ON events (at);
+  CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE (ABORT, 'append-only'); END;
+
+  -- What was last told of each attester and its instances, and when time alone will change it.
+  CREATE TABLE standings (
+    claim     INTEGER PRIMARY KEY REFERENCES claims (claim),
+    platform  TEXT NOT NULL,
+    instances TEXT NOT NULL,
+    due_at    INTEGER
+  ) STRICT;
+  CREATE INDEX standings_due ON standings (due_at) WHERE due_at IS NOT NULL;
+
+  -- The secret is a key that the server signs with, so it is kept as it is.
+  CREATE TABLE webhooks (
+    webhook    TEXT PRIMARY KEY,
+    url        TEXT NOT NULL,
+    types      TEXT NOT NULL,
+    secret     BLOB NOT NULL,
+    ca         TEXT,
+    made_by    TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    ended_at   INTEGER
+  ) STRICT;
+
+  -- An event that a webhook is still to be told, or that was given up.
+  CREATE TABLE deliveries (
+    webhook  TEXT NOT NULL REFERENCES webhooks (webhook) ON DELETE CASCADE,
+    event    INTEGER NOT NULL REFERENCES events (event),
+    state    TEXT NOT NULL CHECK (state IN ('waiting', 'dead')),
+    attempts INTEGER NOT NULL,
+    due_at   INTEGER NOT NULL,
+    trouble  TEXT,
+    PRIMARY KEY (webhook, event)
+  ) STRICT;
+  CREATE INDEX deliveries_due ON deliveries (due_at) WHERE state = 'waiting';
+  CREATE INDEX deliveries_by_event ON deliveries (event);
   `,
   `CREATE INDEX challenges_by_claim ON challenges (claim) WHERE claim IS NOT NULL;`,
 ];

@@ -17,6 +17,7 @@ import type { Database } from '@kallio/store';
 import { integer, optional, type Row, text, word } from '@kallio/store';
 import { type Static, Type } from 'typebox';
 import { isoTime } from '../time.ts';
+import type { Events } from './events.ts';
 import { refusalFromText } from './refusal.ts';
 
 /** What the opening evidence showed; the closing evidence is held against it. */
@@ -67,9 +68,11 @@ const LABEL = concat(utf8('kallio-session-v1'), new Uint8Array(1));
  */
 export class Sessions {
   readonly #db: Database;
+  readonly #events: Events;
 
-  constructor(db: Database) {
+  constructor(db: Database, events: Events) {
     this.#db = db;
+    this.#events = events;
   }
 
   create(session: string, attester: string, claim: number, at: number, expiresAt: number): void {
@@ -177,7 +180,7 @@ export class Sessions {
   #append(session: string, event: SessionEvent): void {
     const row = this.#db
       .sql(
-        `SELECT head, (SELECT count(*) FROM session_events AS e WHERE e.session = s.session) AS seq
+        `SELECT head, attester, (SELECT count(*) FROM session_events AS e WHERE e.session = s.session) AS seq
            FROM sessions AS s WHERE session = ?`,
       )
       .get(session);
@@ -188,6 +191,18 @@ export class Sessions {
       .sql('INSERT INTO session_events (session, seq, event, head) VALUES (?, ?, ?, ?)')
       .run(session, integer(row, 'seq'), canonicalize(event), head);
     this.#db.sql('UPDATE sessions SET head = ? WHERE session = ?').run(head, session);
+    this.#events.append(
+      {
+        type: `session.${event.event}`,
+        data: {
+          session,
+          attester: text(row, 'attester'),
+          ...('subject' in event ? { subject: event.subject } : {}),
+          ...('reason' in event ? { reason: { ...event.reason } } : {}),
+        },
+      },
+      event.at,
+    );
   }
 
   #attach(session: string, evidence: Digest): void {

@@ -2,7 +2,10 @@ import { createHash } from 'node:crypto';
 import { appendFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { concat, sha256, toHex, utf8 } from '@kallio/codec';
-import { pcrExtend, Tpm } from '@kallio/tpm';
+import { pcrExtend, readPcrs, Tpm } from '@kallio/tpm';
+import { type Boot, measureBoot } from './firmware.ts';
+
+const AGGREGATED = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 /**
  * The part of a kernel that measures, for a machine whose own does not (IMA): it writes the list in the kernel's binary
@@ -27,11 +30,20 @@ export class MeasuringKernel {
     };
   }
 
-  /** A boot: the list begins with the aggregate of PCRs 0 to 9, which nothing has extended here. */
-  async boot(): Promise<void> {
+  /** A boot: what is started is measured, where the machine has firmware; the list begins with the aggregate of it. */
+  async boot(started?: Boot): Promise<void> {
     this.#count = 0;
+    const values = await this.#withTpm(async (tpm) => {
+      if (started !== undefined) await writeFile(this.paths.firmware, await measureBoot(tpm, started));
+      return readPcrs(tpm, 'sha256', AGGREGATED);
+    });
     await writeFile(this.paths.ima, '');
-    await this.#measure([['boot_aggregate', sha256(new Uint8Array(320))]]);
+    await this.#measure([['boot_aggregate', sha256(...values.values())]]);
+  }
+
+  /** A program is executed for the first time. */
+  execute(path: string, content: string): Promise<void> {
+    return this.#measure([[path, sha256(utf8(content))]]);
   }
 
   /** Files `from` to `to` of a made-up file system are used for the first time. */
@@ -41,9 +53,8 @@ export class MeasuringKernel {
     );
   }
 
-  async #measure(files: readonly (readonly [string, Uint8Array])[]): Promise<void> {
-    const tpm = Tpm.open(this.#tpm);
-    try {
+  #measure(files: readonly (readonly [string, Uint8Array])[]): Promise<void> {
+    return this.#withTpm(async (tpm) => {
       const entries: Uint8Array[] = [];
       for (const [name, digest] of files) {
         const fields = [concat(utf8('sha256:\0'), digest), utf8(`${name}\0`)];
@@ -55,6 +66,13 @@ export class MeasuringKernel {
       await appendFile(this.paths.ima, concat(...entries));
       this.#count += files.length;
       await writeFile(this.paths.imaCount, `${this.#count}\n`);
+    });
+  }
+
+  async #withTpm<T>(work: (tpm: Tpm) => Promise<T>): Promise<T> {
+    const tpm = Tpm.open(this.#tpm);
+    try {
+      return await work(tpm);
     } finally {
       await tpm.close();
     }

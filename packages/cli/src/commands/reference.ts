@@ -1,0 +1,135 @@
+import type { Command } from 'commander';
+import { type Context, command } from '../context.ts';
+import { replaceFile } from '../files.ts';
+import { EXIT } from '../output/exit.ts';
+import { cliError } from '../output/output.ts';
+import { table } from '../output/table.ts';
+import type { ReferenceFile, References } from '../reference/fragment.ts';
+import type { ScanOutcome } from '../reference/scan.ts';
+
+interface Target {
+  readonly out?: string;
+  readonly into?: string;
+  readonly id?: string;
+}
+
+interface ScanFlags extends Target {
+  readonly as?: string;
+  readonly all?: true;
+  readonly mounts?: true;
+  readonly paths?: string;
+}
+
+/** `kallio reference`: reference values for policies. */
+export function referenceCommand(context: Context): Command {
+  const reference = command(
+    'reference',
+    'reference values for policies',
+    'kallio reference scan /mnt/root --into device.json',
+  );
+  reference.addCommand(
+    targeted(
+      command(
+        'scan',
+        'take the digests of files: of a root file system, Debian packages, or an OCI image',
+        'kallio reference scan /mnt/root --into device.json --paths root.sha256',
+      ),
+    )
+      .argument(
+        '<source...>',
+        'a folder (a root, .deb files, an OCI layout), a .deb file, or an image reference',
+      )
+      .option('--as <kind>', 'what the sources are, where it can’t be told: root, packages or image')
+      .option(
+        '--all',
+        'every regular file: for IMA policies that measure what is read (tcb), not only what is executed',
+      )
+      .option('--mounts', 'also what is mounted below a root')
+      .option(
+        '--paths <file>',
+        'write each path with its digest there, as sha256sum does: kallio policy check reads it',
+      )
+      .action((sources: string[], flags: ScanFlags) => scan(context, sources, flags)),
+  );
+  return reference;
+}
+
+/** Where reference values go. */
+function targeted(one: Command): Command {
+  return one
+    .option('--out <file>', 'write them there: kallio policy merge puts them into a policy')
+    .option('--into <policy>', 'put them into this policy at once')
+    .option('--id <id>', 'with --into: the policy’s new id; by default its own, marked');
+}
+
+async function scan(context: Context, sources: string[], flags: ScanFlags): Promise<void> {
+  const { as } = flags;
+  if (as !== undefined && as !== 'root' && as !== 'packages' && as !== 'image') {
+    throw cliError('USAGE', 'A source is root, packages or image.');
+  }
+  requireTarget(flags);
+  const [{ scanSources }, { setBytes }] = await Promise.all([
+    import('../reference/scan.ts'),
+    import('../reference/fragment.ts'),
+  ]);
+  const outcome = await scanSources(sources, {
+    ...(as === undefined ? {} : { as }),
+    all: flags.all === true,
+    mounts: flags.mounts === true,
+    progress: (line) => context.output.progress(line),
+  });
+  if (flags.paths !== undefined) replaceFile(flags.paths, Buffer.from(outcome.listing));
+  const written = await deliver({ file: outcome.file, sets: setBytes(outcome.sets) }, flags);
+  // What could not be read has no reference value: whoever relies on this scan must hear of it.
+  const unread = outcome.skipped.filter(({ why }) => why !== 'another file system');
+  context.exit = unread.length === 0 ? EXIT.ok : EXIT.refused;
+  const { sources: from, limits } = outcome.file;
+  context.output.result(
+    {
+      files: outcome.files,
+      classes: Object.fromEntries(outcome.counts),
+      sources: from,
+      skipped: outcome.skipped,
+      limits,
+      ...written,
+    },
+    describe(outcome, written, limits),
+  );
+}
+
+function requireTarget({ out, into }: Target): void {
+  if ((out === undefined) === (into === undefined)) {
+    throw cliError('USAGE', 'Where to? Give --out FILE or --into POLICY.');
+  }
+}
+
+interface Written {
+  readonly written: string;
+  /** The id that the policy has now. */
+  readonly policy?: string;
+}
+
+/** Writes reference values to a file, or into a policy. */
+async function deliver(references: References, { out, into, id }: Target): Promise<Written> {
+  const { writeWithSets } = await import('../reference/fragment.ts');
+  if (out !== undefined) {
+    writeWithSets(out, references.file, references.sets);
+    return { written: out };
+  }
+  const { mergeInto } = await import('../reference/merge-file.ts');
+  const target = into ?? '';
+  return { written: target, policy: mergeInto(target, [references], target, id) };
+}
+
+function describe(outcome: ScanOutcome, written: Written, limits: ReferenceFile['limits']): string {
+  const rows = [...outcome.counts].map(([name, count]) => [name, String(count)]);
+  const { skipped } = outcome;
+  const shown = skipped.slice(0, 20).map(({ path, why }) => `  ${path}: ${why}`);
+  return [
+    table(['class', 'digests'], rows, 'No file.'),
+    '',
+    ...(skipped.length === 0 ? [] : [`Passed over, ${skipped.length}:`, ...shown, '']),
+    `${outcome.files} files; written to ${written.written}${written.policy === undefined ? '' : `, policy ${written.policy}`}.`,
+    ...limits.map((limit) => `  ${limit}`),
+  ].join('\n');
+}

@@ -1,0 +1,66 @@
+import { refusal } from '@kallio/codec';
+import type { State } from '@kallio/protocol';
+import type { ServerCode } from '../codes.ts';
+import type { ServerConfig } from '../setup/config.ts';
+import type { Claim } from '../store/claims.ts';
+import type { StoredResult } from '../store/results.ts';
+import type { Store } from '../store/store.ts';
+import { isoTime } from '../time.ts';
+
+/** Reasons that an event repeats; the result has all of them. */
+const MAX_REASONS = 8;
+
+/**
+ * Tells what a result has changed, and notes when it turns STALE. Call it in the transaction that stores the result:
+ * no change is stored untold, and none is told that is not stored.
+ */
+export function tellChanges(store: Store, config: ServerConfig, claim: Claim, result: StoredResult): void {
+  const { at, digest, record } = result;
+  const { attester } = claim;
+  const told = store.standings.get(claim.claim);
+  const { state, tier, reasons } = record.platform;
+  const from = told?.platform ?? 'UNKNOWN';
+  if (from !== state) {
+    store.events.append(
+      {
+        type: 'attester.state',
+        data: {
+          attester,
+          from,
+          to: state,
+          result: digest,
+          reasons: reasons.slice(0, MAX_REASONS),
+          ...(tier === undefined ? {} : { tier }),
+          ...(record.boot === undefined ? {} : { boot: record.boot }),
+        },
+      },
+      at,
+    );
+  }
+  const before = new Map(Object.entries(told?.instances ?? {}));
+  const instances: Record<string, State> = Object.create(null);
+  for (const [instance, now] of Object.entries(record.instances)) {
+    instances[instance] = now.state;
+    const was = before.get(instance) ?? 'GONE';
+    before.delete(instance);
+    if (was === now.state) continue;
+    const reasons = now.reasons.slice(0, MAX_REASONS);
+    const change = { attester, instance, from: was, to: now.state, result: digest, reasons } as const;
+    store.events.append({ type: 'instance.state', data: change }, at);
+  }
+  for (const [instance, was] of before) {
+    const change = { attester, instance, from: was, to: 'GONE' as const, result: digest, reasons: [] };
+    store.events.append({ type: 'instance.state', data: change }, at);
+  }
+  const good = state === 'VERIFIED' || state === 'DEGRADED';
+  const dueAt = good ? at + config.attestation.staleSeconds * 1000 + 1 : undefined;
+  store.standings.set(claim.claim, { platform: state, instances }, dueAt);
+}
+
+/** The reason of a standing whose time is over. */
+export function staleReason(lastEvidenceAt: number, staleSeconds: number) {
+  return refusal(
+    'RESULT_STALE' satisfies ServerCode,
+    `The last evidence is of ${isoTime(lastEvidenceAt)}, more than ${staleSeconds} seconds ago.`,
+  );
+}

@@ -1,0 +1,60 @@
+import { decodeShape, parseJson } from '@kallio/codec';
+import { State } from '@kallio/protocol';
+import type { Database } from '@kallio/store';
+import { integer, text } from '@kallio/store';
+import { Type } from 'typebox';
+
+/** What was last told of an attester and its instances. */
+export interface Standing {
+  readonly platform: State;
+  /** By instance name, or container id for what stands in no log. */
+  readonly instances: Readonly<Record<string, State>>;
+}
+
+const Instances = Type.Record(Type.String(), State);
+
+/** What was last told of each attester, so that a change is told once; and when time alone will change it. */
+export class Standings {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  get(claim: number): Standing | undefined {
+    const row = this.#db.sql('SELECT platform, instances FROM standings WHERE claim = ?').get(claim);
+    if (row === undefined) return undefined;
+    const what = 'A stored standing';
+    return {
+      platform: decodeShape(State, text(row, 'platform'), 'STORE_CORRUPT', what),
+      instances: decodeShape(Instances, parseJson(text(row, 'instances')), 'STORE_CORRUPT', what),
+    };
+  }
+
+  /** `dueAt`: when it turns STALE if nothing is heard until then. */
+  set(claim: number, { platform, instances }: Standing, dueAt: number | undefined): void {
+    this.#db
+      .sql(
+        `INSERT INTO standings (claim, platform, instances, due_at) VALUES (?, ?, ?, ?)
+           ON CONFLICT (claim) DO UPDATE SET platform = excluded.platform, instances = excluded.instances,
+             due_at = excluded.due_at`,
+      )
+      .run(claim, platform, JSON.stringify(instances), dueAt ?? null);
+  }
+
+  /** Claims that time has made STALE by now. */
+  due(now: number, limit: number): number[] {
+    return this.#db
+      .sql('SELECT claim FROM standings WHERE due_at <= ? ORDER BY due_at LIMIT ?')
+      .all(now, limit)
+      .map((row) => integer(row, 'claim'));
+  }
+
+  /** When the next one is due. */
+  nextDue(): number | undefined {
+    const row = this.#db
+      .sql('SELECT due_at FROM standings WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1')
+      .get();
+    return row === undefined ? undefined : integer(row, 'due_at');
+  }
+}
