@@ -22,6 +22,7 @@ import { imageRoutes } from './images/routes.ts';
 import { logRoutes } from './log/routes.ts';
 import { Policies } from './policies/policies.ts';
 import { policyRoutes } from './policies/routes.ts';
+import { Recent } from './recent.ts';
 import { hashToken, newToken } from './secrets.ts';
 import { sessionRoutes } from './sessions/routes.ts';
 import { layoutOf } from './setup/layout.ts';
@@ -60,6 +61,7 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
     keys: loaded.resultKeys,
     nonces: new Nonces(store, config.attestation.nonceSeconds),
     turns: new Turns(),
+    aks: new Recent(16_384),
   };
   const trust = (): TrustBundle => ({
     issuer: config.issuer,

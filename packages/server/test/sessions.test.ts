@@ -18,7 +18,6 @@ import {
 import { parsePublic, publicKeyOf, signingAuthority, signingPolicy } from '@kallio/tpm/structures';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { admitted, type TestAttester } from './fixture-attester.ts';
-import { enrol, joinToken, requestOf } from './fixture-enrol.ts';
 import { policies } from './fixture-policies.ts';
 import { configure, type TestServer, testServer } from './fixture-server.ts';
 import { Maker, type TestTpm } from './fixture-tpm.ts';
@@ -264,7 +263,8 @@ describe('a session is not closed', () => {
 
   it('when the TPM got a new AK in between', async () => {
     await one.newAk();
-    await enrol(server.client(), one, requestOf(one, 'be-1', await joinToken(server)));
+    // Another AK: another admission, of which the old enrolment is none.
+    builder = await admitted(server, one, 'be-1');
     client = await builder.connect(server);
     await failsFor(await honest(), 'SESSION_AK_CHANGED');
   });
