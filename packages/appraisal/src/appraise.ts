@@ -25,6 +25,7 @@ import { judgePcrs } from './pcrs.ts';
 import { type CompiledPolicy, compilePolicy, type ReferenceSets } from './policy/compile.ts';
 import type { AppraisalPolicy } from './policy/schema.ts';
 import { type Endorsement, hasVerifiedRoot, judgeTier, limitsOf, PRIVATE } from './tier.ts';
+import { type KeptUpdate, sentenceOf, type UpdateAppraisal, UpdateWindows } from './updates.ts';
 
 /** What an appraisal judges, and by what. */
 export interface AppraisalInput {
@@ -57,6 +58,8 @@ export interface PlatformAppraisal {
   readonly refusals: readonly Refusal<AppraisalCode>[];
   /** What this evidence can't show, in sentences for a person. */
   readonly limits: readonly string[];
+  /** Updates that the policy announces; absent when the quote did not hold. */
+  readonly updates?: readonly UpdateAppraisal[];
 }
 
 /** The result of an appraisal. */
@@ -108,7 +111,8 @@ export function appraise(input: AppraisalInput): Appraisal {
       appraisedAt: input.now,
     };
   }
-  const judged = judgeShown({ ...input, shown: message }, policy, quote, sameBoot(verdict, input));
+  const kept = { previous: sameBoot(verdict, input), updates: previous?.updates ?? [] };
+  const judged = judgeShown({ ...input, shown: message }, policy, quote, kept);
   return { ...judged, ...evidence, authentic: true, boot, appraisedAt: input.now };
 }
 
@@ -119,15 +123,22 @@ export interface ShownInput extends Pick<AppraisalInput, 'policy' | 'endorsement
     Partial<Pick<EvidenceMessage, 'instanceLog' | 'inventory'>>;
 }
 
+/** What was kept: of this boot, if there is anything, and of boots before it. */
+interface KeptForBoot {
+  readonly previous?: Continuity | undefined;
+  readonly updates?: readonly KeptUpdate[];
+}
+
 /** Judges what was shown with an authentic quote, from where `previous` left off in the same boot. */
 export function judgeShown(
   { shown, policy, endorsement = PRIVATE, images = () => undefined }: ShownInput,
   compiled: CompiledPolicy,
   quote: VerifiedQuote,
-  previous: Continuity | undefined,
+  { previous, updates = [] }: KeptForBoot,
 ): Pick<Appraisal, 'platform' | 'instances'> & { readonly next: Continuity } {
   const inventory = inventoryShown(shown.inventory, previous?.inventory);
-  const bootLog = judgeBootLog(shown.eventLog, previous?.eventLog, quote.pcrs, compiled);
+  const windows = new UpdateWindows(compiled.updates, updates, quote.clockInfo.resetCount);
+  const bootLog = judgeBootLog(shown.eventLog, previous?.eventLog, quote.pcrs, compiled, windows);
   const bootValue = bootLog.values.get(INSTANCE_PCR);
   const log = judgeInstanceLog(shown.instanceLog, quote.pcrs, previous?.instanceLog, bootValue);
   const files = log.state.images.flatMap((image) => {
@@ -139,13 +150,14 @@ export function judgeShown(
     previous: previous?.ima,
     quoted: quote.pcrs,
     policy: compiled,
+    windows,
     inImage: (digest) => files.some((known) => known.has(digest)),
   });
   const judged = new Set(bootLog.judged);
   if (ima.explained) judged.add(IMA_PCR);
   if (log.explained && bootValue === undefined) judged.add(INSTANCE_PCR);
   if (!log.explained) judged.delete(INSTANCE_PCR);
-  const pcrRefusals = judgePcrs(quote.pcrs, compiled, judged);
+  const pcrRefusals = judgePcrs(quote.pcrs, compiled, judged, windows);
   // While log or inventory is not known, neither is any instance: none is called missing, or unlogged.
   const instances =
     log.incomplete || inventory.value === undefined
@@ -157,7 +169,7 @@ export function judgeShown(
     refusals: [...bootLog.refusals, ...pcrRefusals],
     excluded: compiled.excluded,
     ima: ima.explained && compiled.ima !== undefined,
-    verifiedRoot: hasVerifiedRoot(bootLog, compiled),
+    verifiedRoot: hasVerifiedRoot(bootLog, compiled, windows),
   });
   const refusals = [
     ...bootLog.refusals,
@@ -173,7 +185,11 @@ export function judgeShown(
       ...verdictOf(refusals),
       tier,
       endorsement: endorsement.kind,
-      limits: limitsOf({ tier, endorsement, compiled, inventory: inventory.value }),
+      limits: [
+        ...limitsOf({ tier, endorsement, compiled, inventory: inventory.value }),
+        ...windows.appraisals().map(sentenceOf),
+      ],
+      updates: windows.appraisals(),
     },
     instances,
     next: {
@@ -182,6 +198,7 @@ export function judgeShown(
       ...(bootLog.kept === undefined ? {} : { eventLog: bootLog.kept }),
       ...(ima.kept === undefined ? {} : { ima: ima.kept }),
       ...(inventory.kept === undefined ? {} : { inventory: inventory.kept }),
+      ...(compiled.updates.length === 0 ? {} : { updates: windows.kept() }),
     },
   };
 }

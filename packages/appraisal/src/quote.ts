@@ -53,7 +53,7 @@ export function appraiseQuote(input: QuoteInput): QuoteAppraisal {
     return { authentic: false, platform: { ...verdictOf([quote]), limits: [] }, replayed: {} };
   }
   const shown = { ...(eventLog === undefined ? {} : { eventLog }), ...(ima === undefined ? {} : { ima }) };
-  const { platform, next } = judgeShown({ ...input, policy, shown }, compiled, quote, undefined);
+  const { platform, next } = judgeShown({ ...input, policy, shown }, compiled, quote, {});
   return {
     authentic: true,
     platform: input.policy === undefined ? withoutPolicy(platform) : platform,

@@ -1,8 +1,9 @@
 import type { Refusal } from '@kallio/codec';
 import type { Inventory } from '@kallio/evidence';
-import type { BootLogVerdict } from './boot-log.ts';
+import { type BootLogVerdict, knownMeasurement } from './boot-log.ts';
 import type { AppraisalCode, Tier } from './codes.ts';
 import type { CompiledPolicy } from './policy/compile.ts';
+import type { UpdateWindows } from './updates.ts';
 
 /** PCRs of the firmware: each is extended, with a separator at least, wherever a boot is measured. */
 const FIRMWARE_PCRS = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -48,11 +49,13 @@ function isMeasuredBoot({ quoted, refusals, excluded }: TierFacts): boolean {
 /** True where the boot log, replayed to the quote, holds the event that only a verified root leads to. */
 export function hasVerifiedRoot(
   { kept, judged }: Pick<BootLogVerdict, 'kept' | 'judged'>,
-  { boot }: CompiledPolicy,
+  policy: CompiledPolicy,
+  windows: UpdateWindows,
 ): boolean {
   return (
     kept?.events.some(
-      ({ pcr, digest }) => judged.has(pcr) && boot.get(pcr)?.known.get(digest)?.verifiedRoot === true,
+      (event) =>
+        judged.has(event.pcr) && knownMeasurement(event, policy, windows)?.known.verifiedRoot === true,
     ) ?? false
   );
 }

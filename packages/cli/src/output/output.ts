@@ -22,6 +22,7 @@ export type CliCode =
   | 'CLI_SERVER_MISSING'
   | 'CLI_TOKEN_MISSING'
   | 'CLI_BUILDER'
+  | 'CLI_SIGNING_STATE'
   | 'CLI_WAIT'
   | 'USAGE'
   | 'INTERNAL';
