@@ -230,4 +230,5 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE continuity ADD COLUMN event_log TEXT;
   ALTER TABLE continuity ADD COLUMN inventory TEXT;
   `,
+  `CREATE INDEX challenges_by_claim ON challenges (claim) WHERE claim IS NOT NULL;`,
 ];
