@@ -124,8 +124,8 @@ function byExports(tree: Tree): string[] {
   return onEach(tree, (_, specifier) => {
     const found = ours(specifier);
     if (found === undefined) return undefined;
-    const { name } = found;
-    const exported = (tree.manifests.get(`packages/${name}`) ?? tree.manifests.get(name))?.exports;
+    const { exports: exported } =
+      tree.manifests.get(`packages/${found.name}`) ?? tree.manifests.get(found.name) ?? {};
     return exported?.has(['.', ...found.inside].join('/')) ? undefined : `${specifier} is not exported`;
   });
 }

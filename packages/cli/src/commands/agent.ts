@@ -54,6 +54,24 @@ export function agentCommand(context: Context): Command {
         .option('--socket <path>', 'the agent’s UNIX socket (default: agent.sock in the state folder)')
         .option('--runtime <path>', 'the OCI runtime behind the shim', '/usr/bin/runc')
         .action((flags: ShimFlags) => shim(context, flags)),
+    )
+    .addCommand(
+      command(
+        'signing-state',
+        'the PCR values in which a build host’s signing key would be used, for its operator to approve',
+        'kallio agent signing-state --socket /var/lib/kallio-agent/agent.sock > state.json',
+      )
+        .requiredOption('--socket <path>', 'the agent’s UNIX socket')
+        .action((flags: { socket: string }) => signingState(context, flags.socket)),
+    )
+    .addCommand(
+      command(
+        'rotate-signing-key',
+        'make a new signing key; what the old one signed verifies as before',
+        'kallio agent rotate-signing-key --socket /var/lib/kallio-agent/agent.sock',
+      )
+        .requiredOption('--socket <path>', 'the agent’s UNIX socket')
+        .action((flags: { socket: string }) => rotateSigningKey(context, flags.socket)),
     );
   return agent;
 }
@@ -97,4 +115,16 @@ async function shim({ output }: Context, { stateDir, socket, runtime }: ShimFlag
   const { installShim } = await import('@kallio/agent');
   const wrapper = await installShim(stateDir, socket ?? join(stateDir, 'agent.sock'), runtime);
   output.result({ runtime: wrapper }, `The engine’s OCI runtime on this machine is ${wrapper}.`);
+}
+
+async function signingState({ output }: Context, socket: string): Promise<void> {
+  const { agentSigningState } = await import('@kallio/protocol');
+  const state = await withAgent(socket, (client) => client.call(agentSigningState, {}));
+  output.result(state, JSON.stringify(state, null, 2));
+}
+
+async function rotateSigningKey({ output }: Context, socket: string): Promise<void> {
+  const { agentRotateSigningKey } = await import('@kallio/protocol');
+  const shown = await withAgent(socket, (client) => client.call(agentRotateSigningKey, {}));
+  output.result(shown, `The signing key is ${shown.signingKey} from now on.`);
 }

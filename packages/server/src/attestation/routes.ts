@@ -1,17 +1,27 @@
 import { KallioError } from '@kallio/codec';
 import {
   ATTESTER_STREAM,
+  attesterMeasurements,
   certificateCreate,
   evidenceSubmit,
   nonceCreate,
   type ProtocolCode,
+  resultMeasurements,
   resultShow,
 } from '@kallio/protocol';
 import type { Streams } from '@kallio/protocol/serve';
 import { attesterOf, requireAccess } from '@kallio/protocol/serve';
 import { callingAttester } from '../http/caller.ts';
 import type { Mount } from '../http/mount.ts';
-import { type CertificateIssuer, issueCertificate, nonceFor, resultFor, submitEvidence } from './evidence.ts';
+import {
+  type CertificateIssuer,
+  issueCertificate,
+  nonceFor,
+  nonceForStranger,
+  resultFor,
+  submitEvidence,
+} from './evidence.ts';
+import { measurementsBehind, measurementsOf } from './measurements.ts';
 
 /** Routes of attestation outside sessions. */
 export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, streams: Streams): void {
@@ -29,7 +39,9 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
         'Only the attester itself may ask for such a nonce.',
       );
     }
-    return nonceFor(verifier, body, context.now);
+    return caller === undefined
+      ? nonceForStranger(verifier, body, context.now)
+      : nonceFor(verifier, body, context.now);
   });
   mount.route(
     certificateCreate,
@@ -44,6 +56,8 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
   mount.route(resultShow, ({ params }, context) =>
     resultFor(verifier.store, params.digest, callingAttester(context)),
   );
+  mount.route(attesterMeasurements, ({ params }) => measurementsOf(verifier, params.attester));
+  mount.route(resultMeasurements, ({ params }) => measurementsBehind(verifier, params.digest));
   mount.app.get(
     ATTESTER_STREAM,
     { schema: { summary: 'Server-sent events to an attester' } },
