@@ -19,8 +19,8 @@ import type { TpmIdentity } from './identity/identity.ts';
 const MAX_PAUSE_MS = 15_000;
 
 /**
- * Enrols: shows EK certificate and AK, opens the server's challenge in the TPM, proves it. Gives the state of the
- * claim; with `wait`, not before somebody has decided on it.
+ * Enrols: shows EK certificate and AK, opens the server's challenge in the TPM, proves it. Gives the challenge and the
+ * state of the claim; with `wait`, not before somebody has decided on it.
  */
 export async function enrol(
   config: AgentConfig,
@@ -30,7 +30,7 @@ export async function enrol(
     readonly wait?: boolean;
     readonly pending?: (status: EnrolStatus) => void;
   } = {},
-): Promise<EnrolStatus> {
+): Promise<{ readonly challenge: string; readonly status: EnrolStatus }> {
   const client = new Client({ url: config.server, ca: readFileSync(config.serverCa, 'utf8') });
   try {
     const { attester, kind } = config;
@@ -68,7 +68,7 @@ export async function enrol(
       await wait(pause, undefined, options.signal === undefined ? {} : { signal: options.signal });
       status = await client.call(enrolStatus, { params });
     }
-    return status;
+    return { challenge: challenge.challenge, status };
   } finally {
     await client.close();
   }

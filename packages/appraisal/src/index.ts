@@ -1,6 +1,13 @@
 export { type Appraisal, type AppraisalInput, appraise, type PlatformAppraisal } from './appraise.ts';
 export type { AppraisalCode, State, Tier } from './codes.ts';
-export { type BootState, type Continuity, continuityFromJson, continuityToJson } from './continuity.ts';
+export {
+  type BootState,
+  type Continuity,
+  continuityFromJson,
+  continuityToJson,
+  keptEventLogFromJson,
+  keptInventoryFromJson,
+} from './continuity.ts';
 export { SessionClaims } from './ear/claims.ts';
 export { type EarInput, issueEar } from './ear/issue.ts';
 export { type EarClaims, type EarCode, type EarTrust, type SubjectClaims, verifyEar } from './ear/verify.ts';

@@ -25,7 +25,16 @@ export const nonceCreate = route({
   path: '/v1/nonces',
   access: ['public', 'attester'],
   summary: 'A nonce for evidence; without a client certificate only for purpose transport-key',
-  body: Exact({ attester: AttesterId, purpose: Purpose, session: Type.Optional(Id) }),
+  body: Exact({
+    attester: AttesterId,
+    purpose: Purpose,
+    session: Type.Optional(Id),
+    /**
+     * The challenge by whose answer this attester was admitted, which only it knows: without it, or a certificate, nobody
+     * hears what is held of an attester, or whether it is known at all.
+     */
+    enrolment: Type.Optional(Id),
+  }),
   reply: Exact({
     nonce: Hex(32),
     expiresAt: Time,

@@ -14,7 +14,7 @@ import {
   signingKeyQualifyingData,
 } from '@kallio/evidence';
 import { type Client, certificateCreate, nonceCreate, sessionCreate, sessionOpen } from '@kallio/protocol';
-import { enrol, joinToken, requestOf } from './fixture-enrol.ts';
+import { enrolled, joinToken, requestOf } from './fixture-enrol.ts';
 import type { TestServer } from './fixture-server.ts';
 import type { TestTpm } from './fixture-tpm.ts';
 
@@ -25,6 +25,8 @@ export type Question = Omit<Binding, 'attester' | 'nonce' | 'parts'> & { readonl
 export class TestAttester {
   readonly tpm: TestTpm;
   readonly id: string;
+  /** The challenge by which it was admitted. */
+  readonly enrolment: string;
   readonly log: InstanceEntry[] = [];
   inventory: Inventory = { scope: 'machine', containers: [], changed: [] };
   /** The last client certificate. */
@@ -32,9 +34,10 @@ export class TestAttester {
   /** From where on the server wants the instance log. */
   from = 0;
 
-  constructor(tpm: TestTpm, id: string) {
+  constructor(tpm: TestTpm, id: string, enrolment: string) {
     this.tpm = tpm;
     this.id = id;
+    this.enrolment = enrolment;
   }
 
   /** Appends to the instance log, in the TPM first. */
@@ -77,7 +80,12 @@ export class TestAttester {
 
   /** A nonce for a purpose; takes note of where the log is to go on from. */
   async nonce(client: Client, purpose: Question['purpose'], session?: string): Promise<string> {
-    const body = { attester: this.id, purpose, ...(session === undefined ? {} : { session }) };
+    const body = {
+      attester: this.id,
+      purpose,
+      ...(session === undefined ? {} : { session }),
+      ...(purpose === 'transport-key' ? { enrolment: this.enrolment } : {}),
+    };
     const reply = await client.call(nonceCreate, { body });
     this.from = reply.from.instanceLog;
     return reply.nonce;
@@ -144,6 +152,6 @@ export async function admitted(
   kind: 'builder' | 'device' = 'builder',
 ): Promise<TestAttester> {
   const request = { ...requestOf(tpm, id, await joinToken(server)), kind };
-  await enrol(server.client(), tpm, request);
-  return new TestAttester(tpm, id);
+  const { challenge } = await enrolled(server.client(), tpm, request);
+  return new TestAttester(tpm, id, challenge);
 }

@@ -18,7 +18,7 @@ async function run(context: Context, flags: { config: string; wait?: boolean }):
   const config = readConfig(flags.config);
   const identity = await identityOf(config);
   try {
-    const status = await enrol(config, identity, {
+    const { status } = await enrol(config, identity, {
       wait: flags.wait === true,
       pending: ({ state }) => context.output.progress(`${state}: waiting for the operator`),
     });

@@ -11,7 +11,14 @@ import type { Streams } from '@kallio/protocol/serve';
 import { attesterOf, requireAccess } from '@kallio/protocol/serve';
 import { callingAttester } from '../http/caller.ts';
 import type { Mount } from '../http/mount.ts';
-import { type CertificateIssuer, issueCertificate, nonceFor, resultFor, submitEvidence } from './evidence.ts';
+import {
+  type CertificateIssuer,
+  issueCertificate,
+  nonceFor,
+  nonceForStranger,
+  resultFor,
+  submitEvidence,
+} from './evidence.ts';
 
 /** Routes of attestation outside sessions. */
 export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, streams: Streams): void {
@@ -29,7 +36,9 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
         'Only the attester itself may ask for such a nonce.',
       );
     }
-    return nonceFor(verifier, body, context.now);
+    return caller === undefined
+      ? nonceForStranger(verifier, body, context.now)
+      : nonceFor(verifier, body, context.now);
   });
   mount.route(
     certificateCreate,

@@ -220,4 +220,15 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX deliveries_due ON deliveries (due_at) WHERE state = 'waiting';
   CREATE INDEX deliveries_by_event ON deliveries (event);
   `,
+  `
+  -- Event logs and inventories that continuities rest on, by the SHA-256 of their JCS: most of their bytes, and hardly
+  -- ever another one. No foreign keys: to delete one would mean to look through all continuities.
+  CREATE TABLE continuity_parts (
+    digest TEXT PRIMARY KEY,
+    value  TEXT NOT NULL
+  ) STRICT;
+  ALTER TABLE continuity ADD COLUMN event_log TEXT;
+  ALTER TABLE continuity ADD COLUMN inventory TEXT;
+  `,
+  `CREATE INDEX challenges_by_claim ON challenges (claim) WHERE claim IS NOT NULL;`,
 ];
