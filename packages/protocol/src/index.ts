@@ -10,4 +10,5 @@ export * from './log.ts';
 export * from './mec.ts';
 export * from './policies.ts';
 export * from './route.ts';
+export * from './signing-approval.ts';
 export * from './transcript.ts';

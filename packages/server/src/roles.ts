@@ -56,6 +56,7 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
     store,
     config,
     policies,
+    ...(loaded.signingAuthority === undefined ? {} : { signingAuthority: loaded.signingAuthority }),
     images: new ImageLookup(store),
     keys: loaded.resultKeys,
     nonces: new Nonces(store, config.attestation.nonceSeconds),

@@ -1,3 +1,4 @@
+import type { EccPublic } from '@kallio/tpm/structures';
 import type { ImageLookup } from '../images/references.ts';
 import type { Policies } from '../policies/policies.ts';
 import type { Recent } from '../recent.ts';
@@ -12,6 +13,8 @@ export interface Verifier {
   readonly store: Store;
   readonly config: ServerConfig;
   readonly policies: Policies;
+  /** Under whose approvals a signing key must be, where there is one. */
+  readonly signingAuthority?: EccPublic;
   readonly images: ImageLookup;
   readonly keys: ResultKeys;
   readonly nonces: Nonces;
