@@ -4,6 +4,7 @@ import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
 import { readJson, readSecret, secretInto, writeFile } from '../files.ts';
 import { cliError } from '../output/output.ts';
+import { policyCheckCommand } from './policy-check.ts';
 import { policyMergeCommand } from './policy-merge.ts';
 import { inForceCommands } from './policy-set.ts';
 
@@ -65,7 +66,7 @@ export function policyCommand(context: Context): Command {
         )
         .action((flags: { key: string; state: string }) => authorizeSigning(context, flags)),
     );
-  policy.addCommand(policyMergeCommand(context));
+  policy.addCommand(policyMergeCommand(context)).addCommand(policyCheckCommand(context));
   for (const one of inForceCommands(context)) policy.addCommand(one);
   return policy;
 }

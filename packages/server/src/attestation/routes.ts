@@ -1,10 +1,12 @@
 import { KallioError } from '@kallio/codec';
 import {
   ATTESTER_STREAM,
+  attesterMeasurements,
   certificateCreate,
   evidenceSubmit,
   nonceCreate,
   type ProtocolCode,
+  resultMeasurements,
   resultShow,
 } from '@kallio/protocol';
 import type { Streams } from '@kallio/protocol/serve';
@@ -19,6 +21,7 @@ import {
   resultFor,
   submitEvidence,
 } from './evidence.ts';
+import { measurementsBehind, measurementsOf } from './measurements.ts';
 
 /** Routes of attestation outside sessions. */
 export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, streams: Streams): void {
@@ -53,6 +56,8 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
   mount.route(resultShow, ({ params }, context) =>
     resultFor(verifier.store, params.digest, callingAttester(context)),
   );
+  mount.route(attesterMeasurements, ({ params }) => measurementsOf(verifier, params.attester));
+  mount.route(resultMeasurements, ({ params }) => measurementsBehind(verifier, params.digest));
   mount.app.get(
     ATTESTER_STREAM,
     { schema: { summary: 'Server-sent events to an attester' } },
