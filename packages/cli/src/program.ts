@@ -9,6 +9,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
 import { eventsCommand } from './commands/events.ts';
 import { evidenceCommand } from './commands/evidence.ts';
+import { explainCommand } from './commands/explain.ts';
 import { instancesCommand } from './commands/instances.ts';
 import { joinTokenCommand } from './commands/join-token.ts';
 import { logCommand } from './commands/log.ts';
@@ -50,6 +51,7 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     attestersCommand,
     sessionsCommand,
     eventsCommand,
+    explainCommand,
     webhooksCommand,
     packagesCommand,
     appsCommand,

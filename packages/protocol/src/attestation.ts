@@ -75,15 +75,6 @@ export const evidenceSubmit = route({
   reply: EvidenceReply,
 });
 
-export const resultShow = route({
-  method: 'GET',
-  path: '/v1/results/:digest',
-  access: ['viewer', 'attester'],
-  summary: 'A signed result and the appraisal record behind it',
-  params: Exact({ digest: DigestSchema }),
-  reply: Exact({ ear: Ear, record: Type.Unknown() }),
-});
-
 export const SessionState = Type.Union([
   Type.Literal('opening'),
   Type.Literal('open'),

@@ -9,5 +9,6 @@ export * from './images.ts';
 export * from './log.ts';
 export * from './mec.ts';
 export * from './policies.ts';
+export * from './results.ts';
 export * from './route.ts';
 export * from './transcript.ts';

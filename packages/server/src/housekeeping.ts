@@ -19,6 +19,7 @@ export function tidy(store: Store, config: ServerConfig, now: Date): void {
   store.joinTokens.prune(time - DAY_MS);
   store.certificates.prune(time);
   store.results.prune(before);
+  store.basis.prune(before);
   store.evidence.prune(before);
   store.events.prune(before);
 }

@@ -24,6 +24,8 @@ export type CliCode =
   | 'CLI_TOKEN_MISSING'
   | 'CLI_BUILDER'
   | 'CLI_WAIT'
+  | 'EXPLAIN_NO_RESULT'
+  | 'EXPLAIN_MATERIAL'
   | 'USAGE'
   | 'INTERNAL';
 

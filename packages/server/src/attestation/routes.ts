@@ -5,13 +5,13 @@ import {
   evidenceSubmit,
   nonceCreate,
   type ProtocolCode,
-  resultShow,
 } from '@kallio/protocol';
 import type { Streams } from '@kallio/protocol/serve';
 import { attesterOf, requireAccess } from '@kallio/protocol/serve';
 import { callingAttester } from '../http/caller.ts';
 import type { Mount } from '../http/mount.ts';
-import { type CertificateIssuer, issueCertificate, nonceFor, resultFor, submitEvidence } from './evidence.ts';
+import { type CertificateIssuer, issueCertificate, nonceFor, submitEvidence } from './evidence.ts';
+import { resultRoutes } from './results.ts';
 
 /** Routes of attestation outside sessions. */
 export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, streams: Streams): void {
@@ -41,9 +41,7 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
     ({ body }, context) => submitEvidence(verifier, attesterOf(context), body, context.now),
     { bodyLimit },
   );
-  mount.route(resultShow, ({ params }, context) =>
-    resultFor(verifier.store, params.digest, callingAttester(context)),
-  );
+  resultRoutes(mount, verifier);
   mount.app.get(
     ATTESTER_STREAM,
     { schema: { summary: 'Server-sent events to an attester' } },

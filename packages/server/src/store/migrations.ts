@@ -220,4 +220,38 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX deliveries_due ON deliveries (due_at) WHERE state = 'waiting';
   CREATE INDEX deliveries_by_event ON deliveries (event);
   `,
+  `
+  -- What results rest on beside their evidence, each under the digest of its canonical form: the policies they were judged
+  -- by, and what was kept of the attester before. The parts of the latter, which seldom change, are kept once.
+  CREATE TABLE used_policies (
+    digest TEXT PRIMARY KEY,
+    bytes  BLOB NOT NULL
+  ) STRICT;
+  CREATE TABLE kept_states (
+    digest TEXT PRIMARY KEY,
+    at     INTEGER NOT NULL,
+    core   TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX kept_states_by_time ON kept_states (at);
+  CREATE TABLE kept_parts (
+    digest TEXT PRIMARY KEY,
+    bytes  BLOB NOT NULL
+  ) STRICT;
+  CREATE TABLE kept_state_parts (
+    state TEXT NOT NULL REFERENCES kept_states (digest) ON DELETE CASCADE,
+    name  TEXT NOT NULL,
+    part  TEXT NOT NULL REFERENCES kept_parts (digest),
+    PRIMARY KEY (state, name)
+  ) STRICT;
+  CREATE INDEX kept_state_parts_by_part ON kept_state_parts (part);
+  -- Firmware event logs, by their digest: an evidence message shows one only the first time in a boot.
+  CREATE TABLE event_logs (
+    digest TEXT PRIMARY KEY,
+    at     INTEGER NOT NULL,
+    bytes  BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX results_by_evidence ON results (evidence);
+  ALTER TABLE results ADD COLUMN previous TEXT;
+  CREATE INDEX results_by_previous ON results (previous) WHERE previous IS NOT NULL;
+  `,
 ];
