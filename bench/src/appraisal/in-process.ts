@@ -28,7 +28,7 @@ export function inProcess(): Row[] {
         message: message(nonce),
         expected: { purpose: 'attest', attester: machine.id, nonce },
         akPublic: machine.tpm.akPublic,
-        endorsement: 'public',
+        endorsement: { kind: 'maker' },
         ...(previous?.next === undefined ? {} : { previous: previous.next }),
         policy,
         images: imageReference,

@@ -1,5 +1,5 @@
 import type { AppraisalPolicy, ImageReference } from '@kallio/appraisal';
-import { type Digest, digestOf, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
+import { canonicalDigest, type Digest, digestOf, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
 import {
   type EvidenceMessage,
   type EvidenceParts,
@@ -15,13 +15,13 @@ import {
 import { firmwareLog, type ImaList, imaList } from './measured.ts';
 import { SoftwareTpm } from './software-tpm.ts';
 
-const IMAGE: Digest = digestOf(utf8('the image of the benchmark’s instances'));
+export const IMAGE: Digest = digestOf(utf8('the image of the benchmark’s instances'));
 const SHELL = toHex(sha256(utf8('a shell')));
 const SERVER = toHex(sha256(utf8('a server')));
 const CONTAINERS = ['first', 'second'].map((name) => toHex(sha256(utf8(name))));
 
-/** Reference values of the image that every machine here runs. */
-const IMAGE_REFERENCE: ImageReference = {
+/** The image that every machine here runs, and its reference values. */
+export const IMAGE_REFERENCE: ImageReference = {
   files: new Map([
     ['/bin/sh', SHELL],
     ['/bin/server', SERVER],
@@ -82,7 +82,7 @@ export class Machine {
   readonly #inventory: Inventory;
   readonly #pcrs: EvidenceMessage['pcrs'];
   /** Parts of steady-state evidence, which don't change: their digests are computed once, as an agent would. */
-  readonly #steady: Pick<EvidenceMessage, 'ima' | 'instanceLog' | 'inventory'>;
+  readonly #steady: Pick<EvidenceMessage, 'instanceLog' | 'inventory'>;
   readonly #steadyDigests: EvidenceParts;
 
   constructor(id: string, model: Model) {
@@ -111,11 +111,9 @@ export class Machine {
         values: Object.fromEntries(QUOTED_PCRS.map((pcr) => [String(pcr), toHex(this.tpm.pcr(pcr))])),
       },
     ];
-    const entries = model.ima.extended.length;
     this.#steady = {
-      ima: { from: entries, entries: '' },
       instanceLog: { from: this.#log.length, entries: [] },
-      inventory: this.#inventory,
+      inventory: { unchanged: canonicalDigest(this.#inventory) },
     };
     this.#steadyDigests = partsOf(this.#steady);
   }

@@ -1,4 +1,4 @@
-import { canonicalDigest, type Digest, isDigest, KallioError, type Refusal } from '@kallio/codec';
+import { canonicalBytes, type Digest, digestOf, isDigest, KallioError, type Refusal } from '@kallio/codec';
 import {
   type Attestation,
   authenticateQuote,
@@ -24,7 +24,8 @@ import { inventoryShown } from './inventory.ts';
 import { judgePcrs } from './pcrs.ts';
 import { type CompiledPolicy, compilePolicy, type ReferenceSets } from './policy/compile.ts';
 import type { AppraisalPolicy } from './policy/schema.ts';
-import { hasVerifiedRoot, judgeTier, limitsOf } from './tier.ts';
+import { type Endorsement, hasVerifiedRoot, judgeTier, limitsOf, PRIVATE } from './tier.ts';
+import { type KeptUpdate, sentenceOf, type UpdateAppraisal, UpdateWindows } from './updates.ts';
 
 /** What an appraisal judges, and by what. */
 export interface AppraisalInput {
@@ -34,8 +35,8 @@ export interface AppraisalInput {
   readonly expected: Omit<Binding, 'parts'>;
   /** TPMT_PUBLIC of the enrolled AK. */
   readonly akPublic: Uint8Array;
-  /** Whether the TPM's EK certificate leads to a maker's public root. Left out, it is taken to lead to none. */
-  readonly endorsement?: 'public' | 'private';
+  /** Who vouches for the TPM, as the verifier knows. Left out, nobody who counts. */
+  readonly endorsement?: Endorsement;
   /** What was kept of this attester's last authentic evidence. */
   readonly previous?: Continuity;
   readonly policy: AppraisalPolicy;
@@ -51,10 +52,14 @@ export interface PlatformAppraisal {
   readonly state: State;
   /** Absent when the quote did not hold: then nothing is known of the machine. */
   readonly tier?: Tier;
+  /** Who vouched for the TPM; absent with the tier. */
+  readonly endorsement?: Endorsement['kind'];
   /** Worst first. */
   readonly refusals: readonly Refusal<AppraisalCode>[];
   /** What this evidence can't show, in sentences for a person. */
   readonly limits: readonly string[];
+  /** Updates that the policy announces; absent when the quote did not hold. */
+  readonly updates?: readonly UpdateAppraisal[];
 }
 
 /** The result of an appraisal. */
@@ -68,7 +73,9 @@ export interface Appraisal {
   readonly next: Continuity | undefined;
   /** The boot that the quote was made in; absent when it was not authentic. */
   readonly boot?: BootState;
-  /** SHA-256 over the message's JCS. */
+  /** The message's JCS, to be kept. */
+  readonly evidence: Uint8Array;
+  /** SHA-256 of that. */
   readonly evidenceDigest: Digest;
   readonly appraisedAt: Date;
 }
@@ -79,27 +86,34 @@ export interface Appraisal {
  */
 export function appraise(input: AppraisalInput): Appraisal {
   const { message, previous } = input;
-  const evidenceDigest = canonicalDigest(message);
+  const bytes = canonicalBytes(message);
+  const evidence = { evidence: bytes, evidenceDigest: digestOf(bytes) };
   const policy = compilePolicy(input.policy, input.sets);
   const quote = authenticate(input, policy);
-  if (!('pcrs' in quote)) return unauthentic(input, quote, evidenceDigest);
+  if (!('pcrs' in quote)) return { ...unauthentic(input, quote), ...evidence };
 
   const boot = bootOf(quote);
   const verdict = judgeBoot(boot, previous);
   if (verdict.kind === 'refused') {
     return {
       authentic: true,
-      platform: { ...verdictOf([verdict.refusal]), tier: 'C', limits: [] },
+      platform: {
+        ...verdictOf([verdict.refusal]),
+        tier: 'C',
+        endorsement: (input.endorsement ?? PRIVATE).kind,
+        limits: [],
+      },
       instances: new Map(),
       // The counters that were seen stay: a roll-back must not become the new normal.
       next: previous === undefined ? undefined : { ...previous },
       boot,
-      evidenceDigest,
+      ...evidence,
       appraisedAt: input.now,
     };
   }
-  const judged = judgeShown({ ...input, shown: message }, policy, quote, sameBoot(verdict, input));
-  return { ...judged, authentic: true, boot, evidenceDigest, appraisedAt: input.now };
+  const kept = { previous: sameBoot(verdict, input), updates: previous?.updates ?? [] };
+  const judged = judgeShown({ ...input, shown: message }, policy, quote, kept);
+  return { ...judged, ...evidence, authentic: true, boot, appraisedAt: input.now };
 }
 
 /** What is judged once a quote is known to be authentic. */
@@ -109,15 +123,22 @@ export interface ShownInput extends Pick<AppraisalInput, 'policy' | 'endorsement
     Partial<Pick<EvidenceMessage, 'instanceLog' | 'inventory'>>;
 }
 
+/** What was kept: of this boot, if there is anything, and of boots before it. */
+interface KeptForBoot {
+  readonly previous?: Continuity | undefined;
+  readonly updates?: readonly KeptUpdate[];
+}
+
 /** Judges what was shown with an authentic quote, from where `previous` left off in the same boot. */
 export function judgeShown(
-  { shown, policy, endorsement = 'private', images = () => undefined }: ShownInput,
+  { shown, policy, endorsement = PRIVATE, images = () => undefined }: ShownInput,
   compiled: CompiledPolicy,
   quote: VerifiedQuote,
-  previous: Continuity | undefined,
+  { previous, updates = [] }: KeptForBoot,
 ): Pick<Appraisal, 'platform' | 'instances'> & { readonly next: Continuity } {
   const inventory = inventoryShown(shown.inventory, previous?.inventory);
-  const bootLog = judgeBootLog(shown.eventLog, previous?.eventLog, quote.pcrs, compiled);
+  const windows = new UpdateWindows(compiled.updates, updates, quote.clockInfo.resetCount);
+  const bootLog = judgeBootLog(shown.eventLog, previous?.eventLog, quote.pcrs, compiled, windows);
   const bootValue = bootLog.values.get(INSTANCE_PCR);
   const log = judgeInstanceLog(shown.instanceLog, quote.pcrs, previous?.instanceLog, bootValue);
   const files = log.state.images.flatMap((image) => {
@@ -129,13 +150,14 @@ export function judgeShown(
     previous: previous?.ima,
     quoted: quote.pcrs,
     policy: compiled,
+    windows,
     inImage: (digest) => files.some((known) => known.has(digest)),
   });
   const judged = new Set(bootLog.judged);
   if (ima.explained) judged.add(IMA_PCR);
   if (log.explained && bootValue === undefined) judged.add(INSTANCE_PCR);
   if (!log.explained) judged.delete(INSTANCE_PCR);
-  const pcrRefusals = judgePcrs(quote.pcrs, compiled, judged);
+  const pcrRefusals = judgePcrs(quote.pcrs, compiled, judged, windows);
   // While log or inventory is not known, neither is any instance: none is called missing, or unlogged.
   const instances =
     log.incomplete || inventory.value === undefined
@@ -147,7 +169,7 @@ export function judgeShown(
     refusals: [...bootLog.refusals, ...pcrRefusals],
     excluded: compiled.excluded,
     ima: ima.explained && compiled.ima !== undefined,
-    verifiedRoot: hasVerifiedRoot(bootLog, compiled),
+    verifiedRoot: hasVerifiedRoot(bootLog, compiled, windows),
   });
   const refusals = [
     ...bootLog.refusals,
@@ -162,7 +184,12 @@ export function judgeShown(
     platform: {
       ...verdictOf(refusals),
       tier,
-      limits: limitsOf({ tier, endorsement, compiled, inventory: inventory.value }),
+      endorsement: endorsement.kind,
+      limits: [
+        ...limitsOf({ tier, endorsement, compiled, inventory: inventory.value }),
+        ...windows.appraisals().map(sentenceOf),
+      ],
+      updates: windows.appraisals(),
     },
     instances,
     next: {
@@ -171,6 +198,7 @@ export function judgeShown(
       ...(bootLog.kept === undefined ? {} : { eventLog: bootLog.kept }),
       ...(ima.kept === undefined ? {} : { ima: ima.kept }),
       ...(inventory.kept === undefined ? {} : { inventory: inventory.kept }),
+      ...(compiled.updates.length === 0 ? {} : { updates: windows.kept() }),
     },
   };
 }
@@ -253,14 +281,12 @@ export function verifiedQuote(
 function unauthentic(
   { previous, now }: AppraisalInput,
   refusal: Refusal<AppraisalCode>,
-  evidenceDigest: Digest,
-): Appraisal {
+): Omit<Appraisal, 'evidence' | 'evidenceDigest'> {
   return {
     authentic: false,
     platform: { ...verdictOf([refusal]), limits: [] },
     instances: new Map(),
     next: previous,
-    evidenceDigest,
     appraisedAt: now,
   };
 }

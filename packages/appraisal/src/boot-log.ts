@@ -9,9 +9,10 @@ import {
 } from '@kallio/evidence';
 import { type AppraisalCode, because, refusalOf } from './codes.ts';
 import type { KeptEventLog } from './continuity.ts';
-import type { BootReferences } from './policy/boot-values.ts';
+import type { KnownMeasurement } from './policy/boot-values.ts';
 import type { CompiledPolicy } from './policy/compile.ts';
 import type { BootClass } from './policy/schema.ts';
+import type { UpdateWindows } from './updates.ts';
 
 /** PCRs that only the firmware and what it starts extend; what a quote shows of them must be what the log says. */
 const FIRMWARE_PCRS: ReadonlySet<number> = new Set([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
@@ -38,6 +39,7 @@ export function judgeBootLog(
   previous: KeptEventLog | undefined,
   quoted: ReadonlyMap<number, Uint8Array>,
   policy: CompiledPolicy,
+  windows: UpdateWindows,
 ): BootLogVerdict {
   let kept: KeptEventLog | undefined;
   try {
@@ -47,7 +49,7 @@ export function judgeBootLog(
   }
   if (kept === undefined) return { refusals: [], judged: new Set(), values: new Map() };
 
-  const { values, events } = judgeKept(kept, policy);
+  const { values, events } = judgeKept(kept, policy, windows);
   const refusals: Refusal<AppraisalCode>[] = [...kept.refusals];
   const judged = new Set<number>();
   for (const [pcr, value] of quoted) {
@@ -73,7 +75,8 @@ export function judgeBootLog(
     const found = events.get(pcr);
     if (found === undefined) continue;
     judged.add(pcr);
-    refusals.push(...found);
+    refusals.push(...found.refusals);
+    for (const { update, pointer } of found.used) windows.use(update, pointer);
   }
   return { kept, refusals, judged, values };
 }
@@ -81,54 +84,101 @@ export function judgeBootLog(
 /** What a log comes to by a policy, whatever was quoted: for each PCR its value, and what is to be said of its events. */
 interface JudgedLog {
   readonly policy: CompiledPolicy;
+  /** Of the windows it was judged in. */
+  readonly key: string;
   readonly values: ReadonlyMap<number, Uint8Array>;
   /** Only of PCRs that the policy has reference values for. */
-  readonly events: ReadonlyMap<number, readonly Refusal<AppraisalCode>[]>;
+  readonly events: ReadonlyMap<number, JudgedEvents>;
+}
+
+/** What is to be said of the events of one PCR. */
+interface JudgedEvents {
+  readonly refusals: readonly Refusal<AppraisalCode>[];
+  /** Events that are known by an announced update alone. */
+  readonly used: readonly { readonly update: string; readonly pointer: string }[];
 }
 
 /** A machine shows its log once in a boot, and is judged by it as long as that lasts: the last judgement of each log. */
 const judgedLogs = new WeakMap<KeptEventLog, JudgedLog>();
 
-function judgeKept(kept: KeptEventLog, policy: CompiledPolicy): JudgedLog {
+function judgeKept(kept: KeptEventLog, policy: CompiledPolicy, windows: UpdateWindows): JudgedLog {
   let judged = judgedLogs.get(kept);
-  if (judged?.policy !== policy) {
+  if (judged?.policy !== policy || judged.key !== windows.key) {
     judged = {
       policy,
+      key: windows.key,
       values: new Map(Object.entries(kept.pcrs).map(([pcr, value]) => [Number(pcr), fromHex(value)])),
-      events: new Map([...policy.boot].map(([pcr, references]) => [pcr, judgeEvents(pcr, kept, references)])),
+      events: new Map(judgedPcrs(policy).map((pcr) => [pcr, judgeEvents(pcr, kept, policy, windows)])),
     };
     judgedLogs.set(kept, judged);
   }
   return judged;
 }
 
+/** PCRs whose events have reference values, be it in an update. */
+function judgedPcrs({ boot, updates }: CompiledPolicy): number[] {
+  return [...new Set([boot, ...updates.map((update) => update.boot)].flatMap((by) => [...by.keys()]))];
+}
+
 /** The events of a PCR against their reference values. */
-function judgeEvents(pcr: number, kept: KeptEventLog, references: BootReferences): Refusal<AppraisalCode>[] {
+function judgeEvents(
+  pcr: number,
+  kept: KeptEventLog,
+  policy: CompiledPolicy,
+  windows: UpdateWindows,
+): JudgedEvents {
   const refusals: Refusal<AppraisalCode>[] = [];
+  const used: { update: string; pointer: string }[] = [];
   const seen = new Set<BootClass>();
   for (const event of kept.events) {
     if (event.pcr !== pcr) continue;
-    const known = references.known.get(event.digest);
-    if (known !== undefined) seen.add(known.class);
+    const pointer = `event:${event.index}`;
+    const found = knownMeasurement(event, policy, windows);
+    if (found !== undefined) {
+      seen.add(found.known.class);
+      if (found.update !== undefined) used.push({ update: found.update, pointer });
+    }
     // Where a separator may stand is judged already.
     else if (!SEPARATED_PCRS.has(pcr) || event.digest !== SEPARATOR) {
+      const lapsed = windows.lapsed.find(({ boot }) => boot.get(pcr)?.known.has(event.digest));
       refusals.push(
-        because(
-          'EVENT_UNKNOWN',
-          `Event ${event.index}, in PCR ${pcr}, has no reference value: ${event.digest}.`,
-          { pointer: `event:${event.index}` },
-        ),
+        lapsed === undefined
+          ? because(
+              'EVENT_UNKNOWN',
+              `Event ${event.index}, in PCR ${pcr}, has no reference value: ${event.digest}.`,
+              { pointer },
+            )
+          : because(
+              'EVENT_LAPSED',
+              `Event ${event.index}, in PCR ${pcr}, is of the update ${lapsed.id}, which has lapsed.`,
+              { pointer, hint: 'Announce the update anew, under another id.' },
+            ),
       );
     }
   }
   // Stops firmware that leaves a measurement out: each event that is there is known, but one that must be is not.
-  for (const required of references.required) {
+  for (const required of policy.boot.get(pcr)?.required ?? []) {
     if (!seen.has(required)) {
       const message = `PCR ${pcr} holds no known measurement of the class ${required}.`;
       refusals.push(because('EVENT_MISSING', message, { pointer: `pcr:${pcr}` }));
     }
   }
-  return refusals;
+  return { refusals, used };
+}
+
+/** What a digest in a PCR is known as, and by which update where the policy's own values don't have it. */
+export function knownMeasurement(
+  { pcr, digest }: { readonly pcr: number; readonly digest: string },
+  { boot }: CompiledPolicy,
+  { valid }: UpdateWindows,
+): { readonly known: KnownMeasurement; readonly update?: string } | undefined {
+  const known = boot.get(pcr)?.known.get(digest);
+  if (known !== undefined) return { known };
+  for (const update of valid) {
+    const announced = update.boot.get(pcr)?.known.get(digest);
+    if (announced !== undefined) return { known: announced, update: update.id };
+  }
+  return undefined;
 }
 
 function keep(bytes: Uint8Array): KeptEventLog {

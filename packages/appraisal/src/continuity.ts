@@ -12,6 +12,7 @@ import {
 import { Inventory, type LoggedContainer } from '@kallio/evidence';
 import { Type } from 'typebox';
 import type { AppraisalCode } from './codes.ts';
+import type { KeptUpdate } from './updates.ts';
 
 /** A boot of an attester, as its TPM tells boots apart. `clock` is in milliseconds of TPM time. */
 export interface BootState {
@@ -46,6 +47,8 @@ export interface Continuity {
   readonly ima?: KeptIma;
   /** What ran when it was last shown, so that an inventory in which nothing has changed need not be sent again. */
   readonly inventory?: { readonly digest: Digest; readonly value: Inventory };
+  /** Updates that the policy announces; they outlast a boot, as nothing else here does. */
+  readonly updates?: readonly KeptUpdate[];
 }
 
 /** What is kept of an event log: enough to judge it again by another policy. */
@@ -73,6 +76,8 @@ export interface KeptIma {
   readonly overflow: boolean;
   /** SHA-256 of the data of the entry at `entries`, if one was shown that the quote did not cover yet. */
   readonly ahead?: string;
+  /** Ids of announced updates that alone know some of the entries. */
+  readonly updates?: readonly string[];
   /** True while the log was shown in part: no quote covers it yet. */
   readonly unproven?: true;
 }
@@ -146,10 +151,14 @@ const Stored = Exact({
       unmatched: Type.Array(Exact({ index: Counter, name: Type.String(), digest: Type.String() })),
       overflow: Type.Boolean(),
       ahead: Type.Optional(Hex(32)),
+      updates: Type.Optional(Type.Array(Type.String())),
       unproven: Type.Optional(Type.Literal(true)),
     }),
   ),
   inventory: Type.Optional(Exact({ digest: DigestSchema, value: Inventory })),
+  updates: Type.Optional(
+    Type.Array(Exact({ id: Type.String(), since: Counter, used: Type.Optional(Counter) })),
+  ),
 });
 
 /** As text for a store (JCS). */

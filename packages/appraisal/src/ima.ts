@@ -1,17 +1,20 @@
-import { equalBytes, fromBase64, fromHex, type Refusal, sha256, toHex } from '@kallio/codec';
+import { fromBase64, fromHex, type Refusal, sha256, toHex } from '@kallio/codec';
 import {
   decodeImaEntry,
   type EvidenceMessage,
-  extendIma,
   IMA_PCR,
   type ImaEntry,
+  type ImaMeasurement,
+  ImaReplay,
   readImaLog,
   zeroPcr,
 } from '@kallio/evidence';
 import { type AppraisalCode, because, refusalOf } from './codes.ts';
 import type { KeptIma, UnmatchedEntry } from './continuity.ts';
-import type { ClassDigests, CompiledPolicy, ImaReferences } from './policy/compile.ts';
+import type { CompiledPolicy, ImaReferences } from './policy/compile.ts';
+import type { DigestIndex } from './reference-set/digests.ts';
 import type { DigestKind } from './reference-set/set.ts';
+import type { UpdateWindows } from './updates.ts';
 
 /** Most entries without reference value that are kept; what has more is past saving. */
 const MAX_UNMATCHED = 256;
@@ -29,6 +32,7 @@ export interface ImaFacts {
   readonly previous: KeptIma | undefined;
   readonly quoted: ReadonlyMap<number, Uint8Array>;
   readonly policy: CompiledPolicy;
+  readonly windows: UpdateWindows;
   /** True for the SHA-256 of a file of an image whose instances run, or ran in this boot. */
   readonly inImage: (digest: string) => boolean;
 }
@@ -92,8 +96,8 @@ export function judgeIma(facts: ImaFacts): ImaVerdict {
  */
 function replay(start: KeptIma, bytes: Uint8Array, value: Uint8Array, facts: ImaFacts): ImaVerdict {
   const judge = new EntryJudge(start, facts);
-  let pcr = fromHex(start.pcr, 32);
-  let reached = equalBytes(pcr, value);
+  const replayed = new ImaReplay('sha256', { entries: start.entries, pcr: fromHex(start.pcr, 32) });
+  let reached = replayed.isAt(value);
   let shown = 0;
   for (const entry of readImaLog(bytes, { from: start.entries })) {
     const next = entry.index === start.entries ? toHex(sha256(entry.data)) : undefined;
@@ -110,14 +114,14 @@ function replay(start: KeptIma, bytes: Uint8Array, value: Uint8Array, facts: Ima
         ),
       );
     }
-    if (reached) return judge.finish(pcr, entry);
+    if (reached) return judge.finish(replayed.state.pcr, entry);
     shown++;
-    pcr = extendIma(pcr, entry, 'sha256');
+    replayed.extend(entry);
     judge.take(entry);
-    reached = equalBytes(pcr, value);
+    reached = replayed.isAt(value);
   }
-  if (!reached && facts.shown?.more === true && shown > 0) return judge.part(pcr);
-  if (reached && (shown > 0 || start.ahead === undefined)) return judge.finish(pcr, undefined);
+  if (!reached && facts.shown?.more === true && shown > 0) return judge.part(replayed.state.pcr);
+  if (reached && (shown > 0 || start.ahead === undefined)) return judge.finish(replayed.state.pcr, undefined);
   return refused(
     // Entries that no quote has covered are not gone on from: the log is shown anew from the first one.
     start.entries === 0 || start.unproven === true ? undefined : start,
@@ -133,6 +137,8 @@ class EntryJudge {
   readonly #start: KeptIma;
   readonly #facts: ImaFacts;
   readonly #unmatched: UnmatchedEntry[];
+  /** Entries that are known by an announced update alone. They count once a quote has covered them. */
+  readonly #used: { readonly id: string; readonly pointer?: string }[];
   #overflow: boolean;
   #entries: number;
 
@@ -140,6 +146,7 @@ class EntryJudge {
     this.#start = start;
     this.#facts = facts;
     this.#unmatched = [...start.unmatched];
+    this.#used = (start.updates ?? []).map((id) => ({ id }));
     this.#overflow = start.overflow;
     this.#entries = start.entries;
   }
@@ -147,12 +154,14 @@ class EntryJudge {
   take(entry: ImaEntry): void {
     this.#entries++;
     const { name, digest } = decodeImaEntry(entry);
+    // Almost every entry is of a file that is known; only of the others are the digests written out.
+    if (entry.index > 0 && !entry.violation && this.#isListed(name, digest)) return;
     // The first entry ties the list to what the firmware measured in this boot.
     const reference = entry.violation ? VIOLATION : referenceOf(digest);
     if (
       entry.index === 0
         ? name === BOOT_AGGREGATE && this.#isAggregate(reference)
-        : this.#known(name, reference)
+        : this.#known(entry.index, name, reference)
     ) {
       return;
     }
@@ -177,12 +186,27 @@ class EntryJudge {
     return AGGREGATED_PCRS.every((pcr) => this.#facts.quoted.has(pcr));
   }
 
-  #known(name: string, digest: string): boolean {
-    const { policy, inImage } = this.#facts;
+  #isListed(name: string, { algorithm, type, bytes }: ImaMeasurement['digest']): boolean {
+    const { ima } = this.#facts.policy;
+    const held = ima?.digests.get(ima.classes.of(name) ?? '');
+    return (
+      held !== undefined &&
+      STRONG.has(algorithm) &&
+      held.index.has(type === 'verity' ? 'verity' : 'file', bytes)
+    );
+  }
+
+  #known(index: number, name: string, digest: string): boolean {
+    const { policy, windows, inImage } = this.#facts;
     if (digest === VIOLATION) return policy.ima?.violations.has(name) ?? false;
-    const held = policy.ima?.digests.get(policy.ima.classes.of(name) ?? '');
-    if (held !== undefined && hasReference(held, digest)) return true;
-    return held?.hostOnly !== true && inImage(digest);
+    const own = policy.ima?.classes.of(name);
+    const held = own === undefined ? undefined : policy.ima?.digests.get(own);
+    if (hasReference(held?.index, digest)) return true;
+    if (held?.hostOnly !== true && inImage(digest)) return true;
+    const update = own && windows.valid.find(({ ima }) => hasReference(ima.get(own), digest));
+    if (!update) return false;
+    this.#used.push({ id: update.id, pointer: `ima:${index}` });
+    return true;
   }
 
   /**
@@ -204,15 +228,16 @@ class EntryJudge {
 
   finish(pcr: Uint8Array, ahead: ImaEntry | undefined): ImaVerdict {
     const unmatched = this.#unmatched.filter(
-      ({ index, name, digest }) => index === 0 || !this.#known(name, digest),
+      ({ index, name, digest }) => index === 0 || !this.#known(index, name, digest),
     );
-    const { policy } = this.#facts;
+    const { policy, windows } = this.#facts;
+    for (const { id, pointer } of this.#used) windows.use(id, pointer);
     // Whose boot the list belongs to is no matter of policy, as long as the quote says what was aggregated.
     const judged =
       policy.ima !== undefined
         ? unmatched
         : unmatched.filter(({ index }) => index === 0 && this.#hasAggregated());
-    const refusals = judged.map((entry) => refusalOfEntry(entry, policy.ima));
+    const refusals = judged.map((entry) => refusalOfEntry(entry, policy.ima, windows));
     if (policy.ima === undefined) refusals.push(noReference());
     if (this.#overflow && policy.ima !== undefined) {
       refusals.push(
@@ -232,19 +257,22 @@ class EntryJudge {
       policy: this.#start.policy,
       unmatched,
       overflow: this.#overflow,
+      ...(this.#used.length === 0 ? {} : { updates: [...new Set(this.#used.map(({ id }) => id))] }),
       ...(ahead === undefined ? {} : { ahead: toHex(sha256(ahead.data)) }),
     };
   }
 }
 
-function referenceOf({ algorithm, type, value }: ReturnType<typeof decodeImaEntry>['digest']): string {
+function referenceOf({ algorithm, type, bytes }: ImaMeasurement['digest']): string {
+  const value = toHex(bytes);
   // A SHA-1 digest names no file any more.
   if (!STRONG.has(algorithm)) return `${algorithm}:${value.slice(0, 128)}`;
   return type === 'verity' ? VERITY + value : value;
 }
 
 /** True where a digest, as {@link referenceOf} writes it, is among those of a class. */
-function hasReference({ index }: ClassDigests, reference: string): boolean {
+function hasReference(index: DigestIndex | undefined, reference: string): boolean {
+  if (index === undefined) return false;
   const kind: DigestKind = reference.startsWith(VERITY) ? 'verity' : 'file';
   const hex = kind === 'verity' ? reference.slice(VERITY.length) : reference;
   return index.has(kind, Buffer.from(hex, 'hex'));
@@ -253,6 +281,7 @@ function hasReference({ index }: ClassDigests, reference: string): boolean {
 function refusalOfEntry(
   { index, name, digest }: UnmatchedEntry,
   references: ImaReferences | undefined,
+  { lapsed }: UpdateWindows,
 ): Refusal<AppraisalCode> {
   const pointer = `ima:${index}`;
   if (index === 0) {
@@ -263,7 +292,15 @@ function refusalOfEntry(
     return because('IMA_VIOLATION', `The kernel could not vouch for what was read of ${name}.`, { pointer });
   }
   const own = references?.classes.of(name);
-  const other = [...(references?.digests ?? [])].find(([, one]) => hasReference(one, digest))?.[0];
+  const late = lapsed.find(({ ima }) => own !== undefined && hasReference(ima.get(own), digest));
+  if (late !== undefined) {
+    return because(
+      'IMA_FILE_LAPSED',
+      `${name} was measured as ${digest}, which is of the update ${late.id}: that has lapsed.`,
+      { pointer, hint: 'Announce the update anew, under another id.' },
+    );
+  }
+  const other = [...(references?.digests ?? [])].find(([, one]) => hasReference(one.index, digest))?.[0];
   // Stops an approved file from being put in another's place, where the policy asks for more than approval.
   if (own !== undefined && other !== undefined && other !== own) {
     return because(

@@ -27,3 +27,5 @@ export {
   type ReferenceSet,
   referenceSetOf,
 } from './reference-set/set.ts';
+export type { Endorsement } from './tier.ts';
+export type { UpdateAppraisal } from './updates.ts';

@@ -2,6 +2,7 @@ import { equalBytes, type Refusal, toHex } from '@kallio/codec';
 import { zeroPcr } from '@kallio/evidence';
 import { type AppraisalCode, because } from './codes.ts';
 import type { CompiledPolicy } from './policy/compile.ts';
+import type { UpdateWindows } from './updates.ts';
 
 const ZERO = zeroPcr('sha256');
 
@@ -13,6 +14,7 @@ export function judgePcrs(
   pcrs: ReadonlyMap<number, Uint8Array>,
   policy: CompiledPolicy,
   explained: ReadonlySet<number>,
+  windows: UpdateWindows,
 ): Refusal<AppraisalCode>[] {
   const refusals: Refusal<AppraisalCode>[] = [];
   for (const [pcr, value] of pcrs) {
@@ -20,9 +22,14 @@ export function judgePcrs(
     const allowed = policy.reference.get(pcr);
     // A reference value that is there decides, whatever else would explain the PCR.
     if (allowed !== undefined) {
-      if (!allowed.has(toHex(value))) {
+      const hex = toHex(value);
+      const update = allowed.has(hex)
+        ? undefined
+        : windows.valid.find(({ reference }) => reference.get(pcr)?.has(hex));
+      if (update !== undefined) windows.use(update.id, pointer);
+      else if (!allowed.has(hex)) {
         refusals.push(
-          because('PCR_MISMATCH', `PCR ${pcr} is ${toHex(value)}, which is none of its reference values.`, {
+          because('PCR_MISMATCH', `PCR ${pcr} is ${hex}, which is none of its reference values.`, {
             pointer,
           }),
         );

@@ -5,6 +5,7 @@ import { type AppraisalCode, because, verdictOf } from './codes.ts';
 import type { BootState } from './continuity.ts';
 import { compilePolicy, type ReferenceSets } from './policy/compile.ts';
 import type { AppraisalPolicy } from './policy/schema.ts';
+import type { Endorsement } from './tier.ts';
 
 /** A quote by itself, outside Kallio's evidence message: what somebody with files in hand has. */
 export interface QuoteInput extends Pick<EvidenceMessage, 'eventLog' | 'ima'> {
@@ -18,8 +19,8 @@ export interface QuoteInput extends Pick<EvidenceMessage, 'eventLog' | 'ima'> {
   readonly policy?: AppraisalPolicy;
   /** The reference-set files that the policy names. */
   readonly sets?: ReferenceSets;
-  /** Whether the caller knows the AK’s TPM to be of a maker with a public root. Left out, it is taken not to be. */
-  readonly endorsement?: 'public' | 'private';
+  /** Who vouches for the AK’s TPM, as the caller knows. Left out, nobody who counts. */
+  readonly endorsement?: Endorsement;
 }
 
 /** What a quote by itself came to. */
@@ -52,7 +53,7 @@ export function appraiseQuote(input: QuoteInput): QuoteAppraisal {
     return { authentic: false, platform: { ...verdictOf([quote]), limits: [] }, replayed: {} };
   }
   const shown = { ...(eventLog === undefined ? {} : { eventLog }), ...(ima === undefined ? {} : { ima }) };
-  const { platform, next } = judgeShown({ ...input, policy, shown }, compiled, quote, undefined);
+  const { platform, next } = judgeShown({ ...input, policy, shown }, compiled, quote, {});
   return {
     authentic: true,
     platform: input.policy === undefined ? withoutPolicy(platform) : platform,

@@ -1,15 +1,27 @@
 import type { Refusal } from '@kallio/codec';
 import type { Inventory } from '@kallio/evidence';
-import type { BootLogVerdict } from './boot-log.ts';
+import { type BootLogVerdict, knownMeasurement } from './boot-log.ts';
 import type { AppraisalCode, Tier } from './codes.ts';
 import type { CompiledPolicy } from './policy/compile.ts';
+import type { UpdateWindows } from './updates.ts';
 
 /** PCRs of the firmware: each is extended, with a separator at least, wherever a boot is measured. */
 const FIRMWARE_PCRS = [0, 1, 2, 3, 4, 5, 6, 7];
 
+/** Who vouches for a TPM. An operator says so of each root; none is believed by its name. */
+export type Endorsement =
+  /** A maker whose root certifies chips only. */
+  | { readonly kind: 'maker' }
+  /** Whoever runs the hypervisors whose virtual TPMs this root certifies, and why the operator believes them. */
+  | { readonly kind: 'hypervisor'; readonly reason: string }
+  /** Nobody who counts: the TPM may be a program that whoever has root on the machine controls. */
+  | { readonly kind: 'private' };
+
+export const PRIVATE: Endorsement = { kind: 'private' };
+
 /** What decides how much a platform's evidence can show. */
 export interface TierFacts {
-  readonly endorsement: 'public' | 'private';
+  readonly endorsement: Endorsement;
   readonly quoted: ReadonlyMap<number, Uint8Array>;
   /** What was found against the boot log and PCRs. */
   readonly refusals: readonly Refusal<AppraisalCode>[];
@@ -19,9 +31,9 @@ export interface TierFacts {
   readonly verifiedRoot: boolean;
 }
 
-/** The strength of the evidence. A TPM whose maker is not a public root may be a program: never better than C. */
+/** The strength of the evidence. A TPM that nobody vouches for may be a program on the machine itself: never better than C. */
 export function judgeTier(facts: TierFacts): Tier {
-  if (facts.endorsement !== 'public' || !isMeasuredBoot(facts)) return 'C';
+  if (facts.endorsement.kind === 'private' || !isMeasuredBoot(facts)) return 'C';
   if (facts.verifiedRoot) return 'A';
   return facts.ima ? 'B' : 'C';
 }
@@ -37,11 +49,13 @@ function isMeasuredBoot({ quoted, refusals, excluded }: TierFacts): boolean {
 /** True where the boot log, replayed to the quote, holds the event that only a verified root leads to. */
 export function hasVerifiedRoot(
   { kept, judged }: Pick<BootLogVerdict, 'kept' | 'judged'>,
-  { boot }: CompiledPolicy,
+  policy: CompiledPolicy,
+  windows: UpdateWindows,
 ): boolean {
   return (
     kept?.events.some(
-      ({ pcr, digest }) => judged.has(pcr) && boot.get(pcr)?.known.get(digest)?.verifiedRoot === true,
+      (event) =>
+        judged.has(event.pcr) && knownMeasurement(event, policy, windows)?.known.verifiedRoot === true,
     ) ?? false
   );
 }
@@ -54,11 +68,16 @@ export function limitsOf({
   inventory,
 }: {
   readonly tier: Tier;
-  readonly endorsement: 'public' | 'private';
+  readonly endorsement: Endorsement;
   readonly compiled: CompiledPolicy;
   readonly inventory: Inventory | undefined;
 }): string[] {
   const limits = tier === 'C' ? [tierC(endorsement)] : [];
+  if (endorsement.kind === 'hypervisor') {
+    limits.push(
+      `The TPM is virtual: whoever runs the hypervisor holds its keys and can make it say anything. The operator believes them: ${endorsement.reason}`,
+    );
+  }
   if (tier === 'B') {
     limits.push(
       'Tier B: files are measured when they are used; nothing keeps others from lying on the disk.',
@@ -73,8 +92,8 @@ export function limitsOf({
   return limits;
 }
 
-function tierC(endorsement: 'public' | 'private'): string {
-  return endorsement === 'private'
-    ? 'Tier C: the TPM’s maker is not a public root, so nothing shows that it is a chip of its own. Whoever has root beside a software TPM can make it say anything about firmware, kernel and host programs.'
+function tierC({ kind }: Endorsement): string {
+  return kind === 'private'
+    ? 'Tier C: no TPM maker that this verifier names as one vouches for the TPM, so nothing shows that it is a chip of its own. Whoever has root beside a software TPM can make it say anything about firmware, kernel and host programs.'
     : 'Tier C: this evidence does not show which firmware, kernel and host programs run, only the TPM’s identity, its boots, and the instance log.';
 }

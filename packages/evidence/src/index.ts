@@ -9,9 +9,9 @@ export { parseEventLog } from './eventlog/parse.ts';
 export { digestOfBank, eventDataIsMeasured, replayEventLog } from './eventlog/replay.ts';
 export { type SecureBootAuthority, type SecureBootState, secureBootState } from './eventlog/secure-boot.ts';
 export { readImaText } from './ima/ascii.ts';
-export { type ImaReadOptions, readImaLog } from './ima/binary.ts';
+export { ImaLogReader, type ImaReadOptions, readImaLog } from './ima/binary.ts';
 export { decodeImaEntry, type ImaEntry, type ImaMeasurement } from './ima/entry.ts';
-export { extendIma, type ImaReplayState, imaStart, imaTemplateDigest, replayIma } from './ima/replay.ts';
+export { ImaReplay, type ImaReplayState, imaStart, replayIma } from './ima/replay.ts';
 export { writeImaLog } from './ima/write.ts';
 export {
   type ContainerPhase,
@@ -20,6 +20,8 @@ export {
   replayInstanceLog,
   runningInstances,
 } from './instance-log.ts';
+export { type MeasureRecord, parseMeasureLog } from './measure-log/parse.ts';
+export { type MeasureReplay, recordTextIsMeasured, replayMeasureLog } from './measure-log/replay.ts';
 export {
   Attestation,
   AttesterId,

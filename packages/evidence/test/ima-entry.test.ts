@@ -1,11 +1,10 @@
-import { concat, toHex, utf8 } from '@kallio/codec';
+import { concat, fromHex, sha256, toHex, utf8 } from '@kallio/codec';
 import { describe, expect, test } from 'vitest';
 import {
   decodeImaEntry,
   type EvidenceCode,
   type ImaEntry,
   imaStart,
-  imaTemplateDigest,
   readImaLog,
   replayIma,
 } from '../src/index.ts';
@@ -72,12 +71,12 @@ describe('an IMA entry', () => {
         name,
         digest: {
           algorithm: old ? 'sha1' : 'sha256',
-          value: '07'.repeat(old ? 20 : 32),
+          bytes: new Uint8Array(old ? 20 : 32).fill(7),
           type: made.template === 'ima-ngv2' ? 'verity' : 'ima',
         },
         fields: new Map(fields),
       });
-      for (const bank of ['sha1', 'sha256', 'sha384'] as const) {
+      for (const bank of ['sha1', 'sha256', 'sha384', 'sha512'] as const) {
         const after = replayIma(imaStart(bank), [entry, entry], bank);
         expect(after.entries).toBe(2);
         expect(toHex(after.pcr)).toBe(pcrAfter(bank, [made, made]));
@@ -87,11 +86,8 @@ describe('an IMA entry', () => {
 
   test('of template ima-ng has a template digest that is known', () => {
     // By hand: printf '\x28\0\0\0sha256:\0'<32 x 07>'\x08\0\0\0/bin/sh\0' | sha256sum
-    const [entry] = readImaLog(binaryEntry(NG));
-    if (entry === undefined) throw new Error('one entry');
-    expect(toHex(imaTemplateDigest(entry, 'sha256'))).toBe(
-      'a75569f2d6fa15a05d364f650410471600671535379e696db600f814ebb946a5',
-    );
+    const known = fromHex('a75569f2d6fa15a05d364f650410471600671535379e696db600f814ebb946a5');
+    expect(pcr10(binaryEntry(NG))).toBe(toHex(sha256(new Uint8Array(32), known)));
   });
 
   test('that is a violation extends all ones, whatever it says', () => {
@@ -99,12 +95,11 @@ describe('an IMA entry', () => {
     // whoever reads it sees that by `violation`.
     const violation: Made = { ...NG, violation: true };
     const other: Made = { ...violation, fields: [digestField('sha256', SHA256), nameField('/bin/other')] };
-    for (const bank of ['sha1', 'sha256', 'sha384'] as const) {
+    for (const bank of ['sha1', 'sha256', 'sha384', 'sha512'] as const) {
       const value = pcrAfter(bank, [NG, violation, NG]);
       for (const one of [violation, other]) {
         const list = [...readImaLog(concat(binaryEntry(NG), binaryEntry(one), binaryEntry(NG)))];
         expect(list.map((entry) => entry.violation)).toEqual([false, true, false]);
-        expect(toHex(imaTemplateDigest(at(list, 1), bank))).toMatch(/^(ff)+$/);
         expect(toHex(replayIma(imaStart(bank), list, bank).pcr)).toBe(value);
       }
       // The twin that is no violation leads elsewhere.

@@ -29,7 +29,7 @@ describe('the IMA log of a real boot', () => {
     );
     expect(entry === undefined ? undefined : decodeImaEntry(entry)).toEqual({
       name: 'boot_aggregate',
-      digest: { algorithm: 'sha256', value: toHex(aggregate), type: 'ima' },
+      digest: { algorithm: 'sha256', bytes: aggregate, type: 'ima' },
       fields: new Map(),
     });
   });

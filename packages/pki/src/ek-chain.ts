@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import { equalBytes, toHex } from '@kallio/codec';
+import { equalBytes, sha256, toHex } from '@kallio/codec';
 import { type Certificate, nameText, parseCertificate, publicKeyOf } from './certificate.ts';
 import { allInside, inside, oidOf, only, TAG } from './der.ts';
 import { pkiError } from './error.ts';
@@ -19,6 +19,8 @@ export interface EkEndorsement {
   readonly spki: Uint8Array;
   /** Subject of the root that was reached, for people. */
   readonly root: string;
+  /** SHA-256 of that root’s certificate, hexadecimal: what tells it from another of the same name. */
+  readonly rootFingerprint: string;
   /** Subjects from the EK certificate's issuer to the root. */
   readonly path: readonly string[];
   /** From the subject alternative name, where it is there: the maker, model and version of the TPM. */
@@ -57,10 +59,11 @@ export function verifyEkChain(input: {
   const tpm = tpmOf(leaf);
   const roots = input.roots.map((der, i) => parseCertificate(der, `roots/${i}`));
   const intermediates = input.intermediates.map((der, i) => parseCertificate(der, `intermediates/${i}`));
-  const path = pathToRoot(leaf, { intermediates, roots, now: input.now }).map(({ subject }) =>
-    nameText(subject),
-  );
-  return { spki, root: path[path.length - 1] ?? '', path, tpm };
+  const authorities = pathToRoot(leaf, { intermediates, roots, now: input.now });
+  const path = authorities.map(({ subject }) => nameText(subject));
+  const root = authorities[authorities.length - 1];
+  const rootFingerprint = root === undefined ? '' : toHex(sha256(root.der));
+  return { spki, root: path[path.length - 1] ?? '', rootFingerprint, path, tpm };
 }
 
 /**

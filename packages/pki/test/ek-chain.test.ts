@@ -1,4 +1,4 @@
-import { toHex } from '@kallio/codec';
+import { sha256, toHex } from '@kallio/codec';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { TAG } from '../src/der.ts';
 import { type EkEndorsement, type PkiCode, verifyEkChain } from '../src/index.ts';
@@ -90,6 +90,7 @@ describe('an EK certificate is accepted', () => {
     expect(check({ certificate })).toEqual({
       spki: certificate.keys.spki,
       root: 'CN=Maker Root',
+      rootFingerprint: toHex(sha256(root.der)),
       path: ['CN=Maker Issuing', 'CN=Maker Root'],
       tpm: { manufacturer: 'id:54455354', model: 'Test TPM', version: 'id:00070002' },
     });

@@ -13,8 +13,12 @@ export const AppraisalBasis = Exact({
   previous: Type.Optional(DigestSchema),
   /** TPMT_PUBLIC of the enrolled AK. */
   ak: Base64(1024),
-  /** Whether the EK certificate leads to a public root; absent where that was not asked. */
-  endorsement: Type.Optional(Type.Union([Type.Literal('public'), Type.Literal('private')])),
+  /** Who vouches for the TPM. */
+  endorsement: Type.Union([
+    Exact({ kind: Type.Literal('maker') }),
+    Exact({ kind: Type.Literal('hypervisor'), reason: Type.String() }),
+    Exact({ kind: Type.Literal('private') }),
+  ]),
   /** File manifests that stood for images, by manifest digest of the image. */
   images: Type.Record(Type.String(), DigestSchema),
   /** What the evidence was asked for. */

@@ -47,7 +47,7 @@ export function claimOf(attester: string, tpm: string, ak = `ak-${tpm}`): Proven
     ek: tpm,
     ekPublic: utf8(tpm),
     ekCertificate: utf8(tpm),
-    ekRoot: 'CN=root',
+    ekRoot: '00'.repeat(32),
     ak,
     akPublic: utf8(ak),
   };

@@ -4,7 +4,8 @@ import { dirname, join } from 'node:path';
 import { bareTpmPolicy, referenceSetOf } from '@kallio/appraisal';
 import { type Digest, digestOf, sha256, utf8 } from '@kallio/codec';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { initServer, readPolicyFile } from '../src/index.ts';
+import { initServer } from '../src/index.ts';
+import { readPolicyFile } from '../src/setup/policy-file.ts';
 
 const ONE = sha256(utf8('one file'));
 const SET = referenceSetOf('file', 32, [ONE]).toBytes();

@@ -124,12 +124,14 @@ function platformClaims({ appraisal, policyId }: EarFacts): PlatformClaims {
 }
 
 /** What a tier lets a verifier affirm when nothing speaks against it. */
-function affirmedOf({ tier }: PlatformAppraisal): TrustVector {
+function affirmedOf({ tier, endorsement }: PlatformAppraisal): TrustVector {
+  // A virtual TPM says nothing of the hardware below it.
+  const hardware: TrustVector = endorsement === 'maker' ? { hardware: 2 } : {};
   switch (tier) {
     case 'A':
-      return { 'instance-identity': 2, configuration: 2, executables: 2, 'file-system': 2, hardware: 2 };
+      return { 'instance-identity': 2, configuration: 2, executables: 2, 'file-system': 2, ...hardware };
     case 'B':
-      return { 'instance-identity': 2, configuration: 2, executables: 2, hardware: 2 };
+      return { 'instance-identity': 2, configuration: 2, executables: 2, ...hardware };
     default:
       // Which firmware and programs run is not shown: no claim is made of them.
       return { 'instance-identity': 2, configuration: 2 };

@@ -1,5 +1,5 @@
 import { sha256, toHex, utf8 } from '@kallio/codec';
-import type { BootClass, BootValue, Reference, TextEncoding } from './schema.ts';
+import type { BootClass, BootValue, TextEncoding } from './schema.ts';
 
 /** A reference value of the boot, by what it is called. */
 export interface KnownMeasurement {
@@ -16,8 +16,16 @@ export interface BootReferences {
   readonly required: ReadonlySet<BootClass>;
 }
 
+/** Values that are named for a PCR and a class. */
+interface NamedValues {
+  readonly pcr: number;
+  readonly class: BootClass;
+  readonly values: readonly BootValue[];
+  readonly required?: true;
+}
+
 /** The boot's reference values by PCR. */
-export function compileBoot(boot: Reference['boot'] = []): Map<number, BootReferences> {
+export function compileBoot(boot: readonly NamedValues[] = []): Map<number, BootReferences> {
   const groups = Map.groupBy(boot, ({ pcr }) => pcr);
   return new Map(
     [...groups].map(([pcr, references]) => {

@@ -1,5 +1,5 @@
 import { decodeShape, KallioError } from '@kallio/codec';
-import { AppraisalPolicy } from './schema.ts';
+import { AppraisalPolicy, type Update } from './schema.ts';
 
 /** Code of a policy that can't be used. */
 export type PolicyCode = 'POLICY_INVALID';
@@ -13,12 +13,16 @@ export function parsePolicy(json: unknown): AppraisalPolicy {
 }
 
 /** What a schema can't say. Each of these would leave something unjudged that the policy seems to judge. */
-export function checkPolicy({ pcrs, reference, excluded = {} }: AppraisalPolicy): void {
+export function checkPolicy({ pcrs, reference, updates = [], excluded = {} }: AppraisalPolicy): void {
   const quoted = new Set(pcrs);
   const named = [
     ...Object.keys(reference.pcrs ?? {}).map((pcr) => [`/reference/pcrs/${pcr}`, Number(pcr)] as const),
     ...Object.keys(excluded).map((pcr) => [`/excluded/${pcr}`, Number(pcr)] as const),
     ...(reference.boot ?? []).map(({ pcr }, i) => [`/reference/boot/${i}/pcr`, pcr] as const),
+    ...updates.flatMap(({ reference: { boot = [], pcrs: values = {} } }, i) => [
+      ...boot.map(({ pcr }, k) => [`/updates/${i}/reference/boot/${k}/pcr`, pcr] as const),
+      ...Object.keys(values).map((pcr) => [`/updates/${i}/reference/pcrs/${pcr}`, Number(pcr)] as const),
+    ]),
   ];
   for (const [pointer, pcr] of named) {
     if (!quoted.has(pcr)) throw invalid(pointer, `PCR ${pcr} is spoken of, but is not among the quoted PCRs`);
@@ -27,7 +31,9 @@ export function checkPolicy({ pcrs, reference, excluded = {} }: AppraisalPolicy)
     if (reference.pcrs?.[pcr] !== undefined)
       throw invalid(`/excluded/${pcr}`, `PCR ${pcr} is excluded, and has reference values`);
   }
-  checkClasses(reference.ima?.classes ?? []);
+  const classes = reference.ima?.classes ?? [];
+  checkClasses(classes);
+  checkUpdates(updates, new Set(classes.map(({ name }) => name)));
 }
 
 type Classes = NonNullable<AppraisalPolicy['reference']['ima']>['classes'];
@@ -47,6 +53,21 @@ function checkClasses(classes: Classes): void {
     for (const [k, path] of (one.paths ?? []).entries()) {
       if (paths.has(path)) throw invalid(`${pointer}/paths/${k}`, `The path ${path} is of two classes`);
       paths.add(path);
+    }
+  }
+}
+
+function checkUpdates(updates: readonly Update[], classes: ReadonlySet<string>): void {
+  const seen = new Set<string>();
+  for (const [i, { id, reference }] of updates.entries()) {
+    // One window for two announcements: the first one's boots would be the second one's.
+    if (seen.has(id)) throw invalid(`/updates/${i}/id`, `The update ${id} is there twice`);
+    seen.add(id);
+    for (const [k, one] of (reference.ima ?? []).entries()) {
+      const pointer = `/updates/${i}/reference/ima/${k}`;
+      if (!classes.has(one.class)) throw invalid(pointer, `There is no class ${one.class}`);
+      if (one.digests === undefined && one.sets === undefined)
+        throw invalid(pointer, `The update ${id} has no reference values for the class ${one.class}`);
     }
   }
 }

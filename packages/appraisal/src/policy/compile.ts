@@ -5,7 +5,7 @@ import { type BootReferences, compileBoot } from './boot-values.ts';
 import { checkPolicy } from './check.ts';
 import { policyDigest } from './digest.ts';
 import { PathClasses } from './path-classes.ts';
-import type { AppraisalPolicy, PathClass, Reference, ReferenceSetName } from './schema.ts';
+import type { AppraisalPolicy, PathClass, Reference, ReferenceSetName, Update } from './schema.ts';
 
 /** Reference-set files, read, by the digest of the file. Whoever reads them checks that digest. */
 export type ReferenceSets = ReadonlyMap<Digest, ReferenceSet>;
@@ -23,6 +23,16 @@ export interface ClassDigests {
   readonly index: DigestIndex;
 }
 
+/** An announced update's values. */
+export interface CompiledUpdate {
+  readonly id: string;
+  readonly boots: number;
+  readonly reference: ReadonlyMap<number, ReadonlySet<string>>;
+  readonly boot: ReadonlyMap<number, BootReferences>;
+  /** By class of path. */
+  readonly ima: ReadonlyMap<string, DigestIndex>;
+}
+
 /** A policy, ready to be looked things up in. */
 export interface CompiledPolicy {
   /** SHA-256 of the policy's JCS: tells a changed policy from the one that earlier entries were judged by. */
@@ -32,6 +42,7 @@ export interface CompiledPolicy {
   readonly reference: ReadonlyMap<number, ReadonlySet<string>>;
   readonly boot: ReadonlyMap<number, BootReferences>;
   readonly ima?: ImaReferences;
+  readonly updates: readonly CompiledUpdate[];
   readonly excluded: ReadonlyMap<number, string>;
   /** Sets that the policy names and nobody brought: what they hold can't be known. */
   readonly missingSets: readonly ReferenceSetName[];
@@ -61,11 +72,27 @@ function compile(policy: AppraisalPolicy, sets: ReferenceSets): CompiledPolicy {
   return {
     digest: policyDigest(policy),
     pcrs: policy.pcrs.toSorted((a, b) => a - b),
-    reference: new Map(Object.entries(pcrs).map(([pcr, values]) => [Number(pcr), new Set(values)])),
+    reference: compilePcrs(pcrs),
     boot: compileBoot(boot),
     ...(ima === undefined ? {} : { ima: compileIma(ima, sets) }),
+    updates: (policy.updates ?? []).map((update) => compileUpdate(update, sets)),
     excluded: new Map(Object.entries(policy.excluded ?? {}).map(([pcr, reason]) => [Number(pcr), reason])),
     missingSets: namedSets(policy).filter(({ digest }) => setOf(digest, sets) === undefined),
+  };
+}
+
+function compilePcrs(pcrs: NonNullable<Reference['pcrs']>): Map<number, ReadonlySet<string>> {
+  return new Map(Object.entries(pcrs).map(([pcr, values]) => [Number(pcr), new Set(values)]));
+}
+
+function compileUpdate({ id, boots, reference }: Update, sets: ReferenceSets): CompiledUpdate {
+  const { pcrs = {}, boot, ima = [] } = reference;
+  return {
+    id,
+    boots,
+    reference: compilePcrs(pcrs),
+    boot: compileBoot(boot),
+    ima: new Map(ima.map((one) => [one.class, indexOf(one, sets)])),
   };
 }
 
@@ -82,14 +109,18 @@ function compileIma(
   };
 }
 
-function indexOf({ digests = [], sets: named = [] }: PathClass, sets: ReferenceSets): DigestIndex {
+function indexOf(
+  { digests = [], sets: named = [] }: Pick<PathClass, 'digests' | 'sets'>,
+  sets: ReferenceSets,
+): DigestIndex {
   const files = named.flatMap(({ digest }) => setOf(digest, sets) ?? []);
   return new DigestIndex([...setsOfDigests(digests), ...files]);
 }
 
 /** The reference-set files that a policy names. */
 export function namedSets(policy: AppraisalPolicy): ReferenceSetName[] {
-  return (policy.reference.ima?.classes ?? []).flatMap(({ sets = [] }) => sets);
+  const announced = (policy.updates ?? []).flatMap(({ reference }) => reference.ima ?? []);
+  return [...(policy.reference.ima?.classes ?? []), ...announced].flatMap(({ sets = [] }) => sets);
 }
 
 function setOf(digest: string, sets: ReferenceSets): ReferenceSet | undefined {

@@ -64,10 +64,9 @@ const BootValue = Type.Union([
 ]);
 export type BootValue = Static<typeof BootValue>;
 
+const bootFields = { pcr: Pcr, class: BootClass, values: listOf(BootValue, 4096) };
 const BootReference = Exact({
-  pcr: Pcr,
-  class: BootClass,
-  values: listOf(BootValue, 4096),
+  ...bootFields,
   required: Type.Optional(
     Type.Literal(true, { description: 'One measurement of this class must be there, and known.' }),
   ),
@@ -132,6 +131,30 @@ const PcrValues = described(
   Type.Record(PcrKey, listOf(Sha256, 4096)),
 );
 
+const Update = Exact({
+  id: described(
+    'What is announced: "linux 6.1.0-29". Its boots are counted by this name; give another announcement another.',
+    Name,
+  ),
+  boots: Type.Integer({
+    description:
+      'Boots after the one in which it was first seen, by the TPM’s resetCount, in which the update may begin to be used. After them it lapses.',
+    minimum: 1,
+    maximum: 1000,
+  }),
+  reference: described(
+    'Values that are valid beside those of the policy, which stay valid: the roll-back slot.',
+    Exact({
+      pcrs: Type.Optional(PcrValues),
+      boot: Type.Optional(listOf(Exact(bootFields), 256)),
+      ima: Type.Optional(
+        listOf(Exact({ class: described('A class of reference.ima.', Name), ...digestFields }), 256),
+      ),
+    }),
+  ),
+});
+export type Update = Static<typeof Update>;
+
 /**
  * What an attester's evidence is compared with. A policy can only make a verdict possible: what it has no reference
  * value for is UNKNOWN, and the checks that guard the evidence itself are no part of it.
@@ -170,6 +193,7 @@ export const AppraisalPolicy = Exact({
       ),
     ),
   }),
+  updates: Type.Optional(described('Updates that are announced.', listOf(Update, 64))),
   excluded: Type.Optional(
     described(
       'PCRs whose value is not judged, each with the reason, which every result repeats.',

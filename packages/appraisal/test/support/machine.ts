@@ -117,7 +117,7 @@ export class Machine extends SoftwareAttester {
         ...parts,
       },
     });
-    return judge(this, message, asked, { policy: MACHINE_POLICY, endorsement: 'public', ...change });
+    return judge(this, message, asked, { policy: MACHINE_POLICY, endorsement: { kind: 'maker' }, ...change });
   }
 }
 

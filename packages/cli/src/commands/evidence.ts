@@ -1,10 +1,11 @@
+import type { Endorsement } from '@kallio/appraisal';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
 import type { Step } from '../evidence/steps.ts';
 import type { Verification } from '../evidence/verify.ts';
-import { readBounded, readJson } from '../files.ts';
+import { readBounded } from '../files.ts';
 import { EXIT } from '../output/exit.ts';
-import { type CliCode, cliError } from '../output/output.ts';
+import { cliError } from '../output/output.ts';
 
 interface Flags {
   readonly ak: string;
@@ -15,7 +16,7 @@ interface Flags {
   readonly eventlog?: string;
   readonly ima?: string;
   readonly policy?: string;
-  readonly endorsement?: string;
+  readonly endorsement: string;
 }
 
 const MAX_SMALL = 64 * 1024;
@@ -45,7 +46,8 @@ export function evidenceCommand(context: Context): Command {
       .option('--policy <file>', 'the policy; without one the state is UNKNOWN at best, and the exit code 1')
       .option(
         '--endorsement <kind>',
-        'public: you know that the AK’s TPM has a certificate of a maker with a public root; otherwise private',
+        'who vouches for the AK’s TPM, as you know: maker, hypervisor (the TPM is virtual), or private (nobody)',
+        'private',
       )
       .addHelpText(
         'after',
@@ -57,15 +59,11 @@ export function evidenceCommand(context: Context): Command {
 }
 
 async function verify(context: Context, flags: Flags): Promise<void> {
-  const [{ AppraisalPolicy }, { decodeShape }, { verifyEvidence }] = await Promise.all([
-    import('@kallio/appraisal'),
-    import('@kallio/codec'),
+  const [{ readPolicyFile }, { verifyEvidence }] = await Promise.all([
+    import('@kallio/server/policy-file'),
     import('../evidence/verify.ts'),
   ]);
-  const { endorsement, policy } = flags;
-  if (endorsement !== undefined && endorsement !== 'public' && endorsement !== 'private') {
-    throw cliError('USAGE', 'The endorsement is public or private.');
-  }
+  const endorsement = endorsementOf(flags.endorsement);
   const verification = verifyEvidence({
     ak: readBounded(flags.ak, MAX_SMALL),
     message: readBounded(flags.message, MAX_SMALL),
@@ -74,21 +72,18 @@ async function verify(context: Context, flags: Flags): Promise<void> {
     nonce: nonceOf(flags.nonce),
     ...(flags.eventlog === undefined ? {} : { eventLog: readBounded(flags.eventlog, MAX_EVENT_LOG) }),
     ...(flags.ima === undefined ? {} : { ima: readBounded(flags.ima, MAX_IMA) }),
-    ...(policy === undefined
-      ? {}
-      : {
-          policy: decodeShape(
-            AppraisalPolicy,
-            readJson(policy),
-            'CLI_POLICY' satisfies CliCode,
-            'The policy',
-          ),
-        }),
-    ...(endorsement === undefined ? {} : { endorsement }),
+    ...(flags.policy === undefined ? {} : readPolicyFile(flags.policy)),
+    endorsement,
   });
   // Nothing but VERIFIED is a yes: an authentic quote of a machine that nobody has reference values for is not.
   context.exit = verification.state === 'VERIFIED' ? EXIT.ok : EXIT.refused;
   context.output.result(documentOf(verification), describe(verification));
+}
+
+function endorsementOf(kind: string): Endorsement {
+  if (kind === 'hypervisor') return { kind, reason: 'said by whoever called the command.' };
+  if (kind === 'maker' || kind === 'private') return { kind };
+  throw cliError('USAGE', 'The endorsement is maker, hypervisor or private.');
 }
 
 /** An empty nonce asks nothing: every old quote without one would answer it. */

@@ -31,7 +31,7 @@ async function set(context: Context, file: string, flags: ServerOptions & { kind
     [
       import('@kallio/protocol'),
       import('@kallio/appraisal'),
-      import('@kallio/server'),
+      import('@kallio/server/policy-file'),
       import('@kallio/codec'),
       import('node:path'),
     ],

@@ -2,7 +2,9 @@ import {
   type AppraisalPolicy,
   appraiseQuote,
   type BootState,
+  type Endorsement,
   type QuoteAppraisal,
+  type ReferenceSets,
   type State,
   type Tier,
 } from '@kallio/appraisal';
@@ -26,7 +28,9 @@ export interface EvidenceFiles {
   /** Binary or ASCII. */
   readonly ima?: Uint8Array;
   readonly policy?: AppraisalPolicy;
-  readonly endorsement?: 'public' | 'private';
+  /** The reference sets that the policy names. */
+  readonly sets?: ReferenceSets;
+  readonly endorsement?: Endorsement;
 }
 
 /** What they came to. */
@@ -60,7 +64,7 @@ export function verifyEvidence(files: EvidenceFiles): Verification {
     const steps = account(new Map([['AK', [refusedStep(unfit, 'AK')]]]), 'AK');
     return { steps, authentic: false, state: 'UNKNOWN', refusals: [unfit], limits };
   }
-  const { eventLog, ima, policy, endorsement } = files;
+  const { eventLog, ima, policy, sets, endorsement } = files;
   const appraisal = appraiseQuote({
     quote: { attest: toBase64(attest), signature: toBase64(signature) },
     pcrs,
@@ -69,6 +73,7 @@ export function verifyEvidence(files: EvidenceFiles): Verification {
     ...(eventLog === undefined ? {} : { eventLog: toBase64(eventLog) }),
     ...(ima === undefined ? {} : { ima: { from: 0, entries: toBase64(binaryIma(ima)) } }),
     ...(policy === undefined ? {} : { policy }),
+    ...(sets === undefined ? {} : { sets }),
     ...(endorsement === undefined ? {} : { endorsement }),
   });
   const { authentic, platform, boot } = appraisal;

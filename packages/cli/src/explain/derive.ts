@@ -73,7 +73,7 @@ export async function derive(material: Material, trust: TrustBundle, sets: Refer
       ...(tlsKey === undefined ? {} : { tlsKey: parseDigest(tlsKey) }),
     },
     akPublic: fromBase64(basis.ak),
-    ...(basis.endorsement === undefined ? {} : { endorsement: basis.endorsement }),
+    endorsement: basis.endorsement,
     ...(previous === undefined ? {} : { previous }),
     policy,
     sets,

@@ -84,7 +84,9 @@ function imaLines(index: number, { ima }: Message, previous: Derived['previous']
       if (entry.index !== index) continue;
       const { name, digest } = decodeImaEntry(entry);
       const violation = entry.violation ? ' (violation: nothing in it is proved)' : '';
-      return [`entry ${index}, ${entry.template}: ${digest.algorithm}:${digest.value}  ${name}${violation}`];
+      return [
+        `entry ${index}, ${entry.template}: ${digest.algorithm}:${toHex(digest.bytes)}  ${name}${violation}`,
+      ];
     }
   }
   return earlier === undefined

@@ -19,7 +19,6 @@ export type CliCode =
   | 'CLI_TOOL_MISSING'
   | 'CLI_REFERENCE'
   | 'CLI_SOURCE'
-  | 'CLI_POLICY'
   | 'CLI_SERVER_MISSING'
   | 'CLI_TOKEN_MISSING'
   | 'CLI_BUILDER'

@@ -1,5 +1,5 @@
 import type { Digest } from '@kallio/codec';
-import { readPolicyFile } from '@kallio/server';
+import { readPolicyFile } from '@kallio/server/policy-file';
 import { type References, setBytes, writeWithSets } from './fragment.ts';
 import { mergeReferences } from './merge.ts';
 

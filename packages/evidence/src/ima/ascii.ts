@@ -75,7 +75,7 @@ function parseEntry(text: string, index: number): ImaEntry {
       pointer,
     });
   }
-  const fields = templateFields(template, pointer);
+  const fields = templateFields(template, index);
   const data = templateData(text.slice(prefix.length), template, fields);
   if (data === undefined) {
     throw evidenceError('IMA_TEMPLATE', `The template ${template} can’t be read back from text.`, {

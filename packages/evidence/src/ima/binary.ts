@@ -1,4 +1,4 @@
-import { concat, KallioError, Reader } from '@kallio/codec';
+import { concat } from '@kallio/codec';
 import { evidenceError } from '../error.ts';
 import { IMA_PCR } from '../pcr.ts';
 import type { ImaEntry } from './entry.ts';
@@ -7,6 +7,10 @@ import { templateFields } from './template.ts';
 const SHA1_BYTES = 20;
 const OLD_NAME_BYTES = 256;
 const MAX_TEMPLATE_NAME = 255;
+/** PCR, template digest, size of the template's name. */
+const HEAD_BYTES = 4 + SHA1_BYTES + 4;
+/** Most bytes of an entry that is waited for. Measured buffers and appended signatures may be large. */
+const MAX_ENTRY = 16 * 1024 * 1024;
 
 /** Where a list starts that is not read from its first entry. */
 export interface ImaReadOptions {
@@ -21,61 +25,153 @@ export interface ImaReadOptions {
  * copying, so that memory does not grow with the list (Linux, security/integrity/ima/ima_fs.c: PCR, SHA-1 template
  * digest, template name, data). Errors are `IMA_…` with the entry's number.
  */
-export function* readImaLog(
+export function readImaLog(
   bytes: Uint8Array,
   options: ImaReadOptions = {},
 ): Generator<ImaEntry, void, undefined> {
-  const { from = 0, maxBytes = 64 * 1024 * 1024 } = options;
-  if (bytes.length > maxBytes) {
-    throw evidenceError('IMA_TOO_LARGE', `This IMA log is longer than ${maxBytes} bytes.`);
-  }
-  const reader = new Reader(bytes);
-  const names = new TemplateNames();
-  for (let index = from; reader.remaining > 0; index++) yield readEntry(reader, index, names);
+  return new ImaLogReader({ maxBytes: 64 * 1024 * 1024, ...options }).whole(bytes);
 }
 
-function readEntry(reader: Reader, index: number, names: TemplateNames): ImaEntry {
-  try {
-    const pcr = reader.u32le('A PCR index');
-    // Stops entries that went to another PCR from being taken for proved by this one.
+/**
+ * The same for a list that arrives in pieces, cut anywhere: what is held is the entry that has not ended yet, never more
+ * than 16 MiB of it, however long the list is. An entry's data is a view of the piece: take what is kept.
+ */
+export class ImaLogReader {
+  readonly #names = new TemplateNames();
+  readonly #maxBytes: number;
+  #index: number;
+  #taken = 0;
+  /** Pieces of the entry that has not ended, how much they are, and how much it needs at least. */
+  #pieces: Uint8Array[] = [];
+  #held = 0;
+  #needed = 0;
+
+  constructor({ from = 0, maxBytes = Number.POSITIVE_INFINITY }: ImaReadOptions = {}) {
+    this.#index = from;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** The entries that end in this piece. */
+  *push(piece: Uint8Array): Generator<ImaEntry, void, undefined> {
+    this.#count(piece.length);
+    if (this.#held + piece.length < this.#needed) {
+      this.#hold(piece);
+      return;
+    }
+    const bytes = this.#held === 0 ? piece : concat(...this.#pieces, piece);
+    this.#pieces = [];
+    this.#held = 0;
+    const rest = yield* this.#entries(bytes);
+    if (rest.length > 0) this.#hold(rest);
+  }
+
+  /** To be called after the last piece. An entry that has not ended is `IMA_MALFORMED`. */
+  end(): void {
+    if (this.#held > 0) throw this.#cut(this.#held);
+  }
+
+  /** The entries of a whole list. */
+  *whole(bytes: Uint8Array): Generator<ImaEntry, void, undefined> {
+    this.#count(bytes.length);
+    const rest = yield* this.#entries(bytes);
+    if (rest.length > 0) throw this.#cut(rest.length);
+  }
+
+  /** A copy: whoever reads a file fills the same memory again. */
+  #hold(bytes: Uint8Array): void {
+    // Stops an entry that never ends from taking the memory of whoever waits for its end.
+    if (this.#needed > MAX_ENTRY) {
+      throw this.#refused('IMA_TOO_LARGE', `Entry ${this.#index} says that it has ${this.#needed} bytes.`);
+    }
+    this.#pieces.push(bytes.slice());
+    this.#held += bytes.length;
+  }
+
+  #count(bytes: number): void {
+    this.#taken += bytes;
+    if (this.#taken > this.#maxBytes) {
+      throw evidenceError('IMA_TOO_LARGE', `This IMA log is longer than ${this.#maxBytes} bytes.`);
+    }
+  }
+
+  #cut(left: number) {
+    const why = `it ends after ${left} of at least ${this.#needed} bytes.`;
+    return evidenceError('IMA_MALFORMED', `Entry ${this.#index} of the IMA log can’t be read: ${why}`, {
+      pointer: `ima:${this.#index}`,
+    });
+  }
+
+  /** Entries up to the one that is not whole, whose bytes are returned; `#needed` is then how many it has at least. */
+  *#entries(bytes: Uint8Array): Generator<ImaEntry, Uint8Array, undefined> {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const end = bytes.length;
+    let at = 0;
+    for (;;) {
+      this.#needed = HEAD_BYTES;
+      const left = end - at;
+      if (left >= 4) this.#checkPcr(view.getUint32(at, true));
+      if (left < HEAD_BYTES) break;
+      const nameSize = view.getUint32(at + 4 + SHA1_BYTES, true);
+      const name = at + HEAD_BYTES;
+      this.#needed = HEAD_BYTES + this.#nameSize(nameSize) + 4;
+      if (left < this.#needed) break;
+      const template = this.#names.nameOf(bytes, name, nameSize, this.#index);
+      let data: Uint8Array;
+      let next: number;
+      if (template === 'ima') {
+        const old = this.#oldData(bytes, view, name + nameSize, end);
+        if (old === undefined) break;
+        data = old;
+        next = at + this.#needed;
+      } else {
+        const start = name + nameSize + 4;
+        const size = view.getUint32(start - 4, true);
+        this.#needed += size;
+        if (left < this.#needed) break;
+        data = new Uint8Array(bytes.buffer, bytes.byteOffset + start, size);
+        next = start + size;
+      }
+      yield { index: this.#index, pcr: IMA_PCR, template, violation: isZero(bytes, at + 4), data };
+      this.#index++;
+      at = next;
+    }
+    return bytes.subarray(at);
+  }
+
+  // Stops entries that went to another PCR from being taken for proved by this one.
+  #checkPcr(pcr: number): void {
     if (pcr !== IMA_PCR) {
-      throw evidenceError('IMA_PCR', `Entry ${index} is of PCR ${pcr}; only PCR ${IMA_PCR} is judged.`, {
-        pointer: `ima:${index}`,
-      });
+      throw this.#refused('IMA_PCR', `Entry ${this.#index} is of PCR ${pcr}; only PCR ${IMA_PCR} is judged.`);
     }
-    const digest = reader.bytes(SHA1_BYTES, 'A template digest');
-    const size = reader.u32le('The size of a template name');
-    if (size === 0 || size > MAX_TEMPLATE_NAME) {
-      throw evidenceError('IMA_TEMPLATE', `The name of a template can’t have ${size} bytes.`, {
-        pointer: `ima:${index}`,
-      });
-    }
-    const template = names.nameOf(reader.bytes(size, 'A template name'), index);
-    const data =
-      template === 'ima'
-        ? readOldData(reader, index)
-        : reader.bytes(reader.u32le('The size of an entry'), 'An entry');
-    return { index, pcr, template, violation: isZero(digest), data };
-  } catch (cause) {
-    if (!(cause instanceof KallioError) || cause.code.startsWith('IMA_')) throw cause;
-    throw evidenceError('IMA_MALFORMED', `Entry ${index} of the IMA log can’t be read: ${cause.message}`, {
-      pointer: `ima:${index}`,
-      cause,
-    });
   }
-}
 
-/** The data of the template `ima`, as the kernel hashes it: the name padded with zeros to 256 bytes. */
-function readOldData(reader: Reader, index: number): Uint8Array {
-  const digest = reader.bytes(SHA1_BYTES, 'A digest');
-  const size = reader.u32le('The size of a name');
-  if (size > OLD_NAME_BYTES - 1) {
-    throw evidenceError('IMA_MALFORMED', `A name in the template ima can’t have ${size} bytes.`, {
-      pointer: `ima:${index}`,
-    });
+  #nameSize(size: number): number {
+    if (size === 0 || size > MAX_TEMPLATE_NAME) {
+      throw this.#refused('IMA_TEMPLATE', `The name of a template can’t have ${size} bytes.`);
+    }
+    return size;
   }
-  const name = reader.bytes(size, 'A name');
-  return concat(digest, name, new Uint8Array(OLD_NAME_BYTES - size));
+
+  /** The data of the template `ima`, as the kernel hashes it: the name padded with zeros to 256 bytes. */
+  #oldData(bytes: Uint8Array, view: DataView, start: number, end: number): Uint8Array | undefined {
+    this.#needed += SHA1_BYTES;
+    const name = start + SHA1_BYTES + 4;
+    if (end < name) return undefined;
+    const size = view.getUint32(name - 4, true);
+    if (size > OLD_NAME_BYTES - 1) {
+      throw this.#refused('IMA_MALFORMED', `A name in the template ima can’t have ${size} bytes.`);
+    }
+    this.#needed += size;
+    if (end < name + size) return undefined;
+    const data = new Uint8Array(SHA1_BYTES + OLD_NAME_BYTES);
+    data.set(bytes.subarray(start, start + SHA1_BYTES));
+    data.set(bytes.subarray(name, name + size), SHA1_BYTES);
+    return data;
+  }
+
+  #refused(code: 'IMA_PCR' | 'IMA_TEMPLATE' | 'IMA_TOO_LARGE' | 'IMA_MALFORMED', message: string) {
+    return evidenceError(code, message, { pointer: `ima:${this.#index}` });
+  }
 }
 
 /** Almost every entry has the same template: its name is decoded and checked once. */
@@ -83,18 +179,27 @@ class TemplateNames {
   #bytes: Uint8Array = new Uint8Array();
   #name = '';
 
-  nameOf(bytes: Uint8Array, index: number): string {
-    if (Buffer.compare(this.#bytes, bytes) !== 0) {
-      const name = Buffer.from(bytes).toString('latin1');
-      templateFields(name, `ima:${index}`);
-      this.#bytes = bytes;
+  nameOf(bytes: Uint8Array, at: number, size: number, index: number): string {
+    if (!this.#isSame(bytes, at, size)) {
+      const own = bytes.slice(at, at + size);
+      const name = Buffer.from(own).toString('latin1');
+      templateFields(name, index);
+      this.#bytes = own;
       this.#name = name;
     }
     return this.#name;
   }
+
+  #isSame(bytes: Uint8Array, at: number, size: number): boolean {
+    const known = this.#bytes;
+    if (known.length !== size) return false;
+    for (let i = 0; i < size; i++) if (bytes[at + i] !== known[i]) return false;
+    return true;
+  }
 }
 
-function isZero(bytes: Uint8Array): boolean {
-  for (const byte of bytes) if (byte !== 0) return false;
+/** True for a template digest of zeros, from `at` on. */
+function isZero(bytes: Uint8Array, at: number): boolean {
+  for (let i = at; i < at + SHA1_BYTES; i++) if (bytes[i] !== 0) return false;
   return true;
 }

@@ -1,4 +1,4 @@
-import { fromUtf8, KallioError, toHex } from '@kallio/codec';
+import { fromUtf8, KallioError, utf8 } from '@kallio/codec';
 import { evidenceError } from '../error.ts';
 import { templateFields } from './template.ts';
 
@@ -24,8 +24,8 @@ export interface ImaMeasurement {
   readonly digest: {
     /** As the kernel names it: `sha1`, `sha256`, `sha512`, … */
     readonly algorithm: string;
-    /** Hexadecimal. */
-    readonly value: string;
+    /** A view of the entry’s data. */
+    readonly bytes: Uint8Array;
     /** `verity` for the digest of an fs-verity file, which is not that of its bytes. */
     readonly type: 'ima' | 'verity';
   };
@@ -36,73 +36,95 @@ export interface ImaMeasurement {
 const IMA_NAME_BYTES = 256;
 const SHA1_BYTES = 20;
 
+const NO_FIELDS: ReadonlyMap<string, Uint8Array> = new Map();
+
 /** Decodes the data of an entry. Errors are `IMA_MALFORMED` or `IMA_TEMPLATE`, pointing to the entry. */
 export function decodeImaEntry(entry: ImaEntry): ImaMeasurement {
-  const pointer = `ima:${entry.index}`;
-  const names = templateFields(entry.template, pointer);
-  const values = entry.template === 'ima' ? oldFields(entry.data) : sizedFields(entry, names.length);
-  const fields = new Map<string, Uint8Array>();
+  const { data, template, index } = entry;
+  const names = templateFields(template, index);
   let name: string | undefined;
   let digest: ImaMeasurement['digest'] | undefined;
-  for (const [i, field] of names.entries()) {
-    const value = values[i];
-    if (value === undefined) throw malformed(pointer, 'a field is missing');
-    if (field === 'd' || field === 'd-ng' || field === 'd-ngv2') digest ??= digestOf(field, value, pointer);
-    else if (field === 'n' || field === 'n-ng') name ??= nameOf(value);
-    else if (value.length > 0) fields.set(field, value);
-  }
-  if (name === undefined || digest === undefined) {
-    throw evidenceError('IMA_TEMPLATE', 'This entry’s template has no name or no digest.', { pointer });
-  }
-  return { name, digest, fields };
-}
-
-/** The one template without lengths: 20 bytes of digest, and a name that is hashed padded with zeros to 256 bytes. */
-function oldFields(data: Uint8Array): Uint8Array[] {
-  return [data.subarray(0, SHA1_BYTES), data.subarray(SHA1_BYTES, SHA1_BYTES + IMA_NAME_BYTES)];
-}
-
-function sizedFields({ data, index }: ImaEntry, count: number): Uint8Array[] {
-  const view = new DataView(data.buffer, data.byteOffset, data.length);
-  const fields: Uint8Array[] = [];
-  let at = 0;
-  for (let i = 0; i < count; i++) {
-    const end = at + 4 <= data.length ? at + 4 + view.getUint32(at, true) : Number.POSITIVE_INFINITY;
-    if (end > data.length) throw malformed(`ima:${index}`, 'a field ends after its entry');
-    fields.push(data.subarray(at + 4, end));
-    at = end;
+  let fields: Map<string, Uint8Array> | undefined;
+  let end = 0;
+  for (const field of names) {
+    let start = end;
+    if (template === 'ima') {
+      end = field === 'd' ? SHA1_BYTES : SHA1_BYTES + IMA_NAME_BYTES;
+    } else {
+      start += 4;
+      end = start <= data.length ? start + sizeAt(data, start - 4) : Number.POSITIVE_INFINITY;
+      if (end > data.length) throw malformed(index, 'a field ends after its entry');
+    }
+    if (field === 'd' || field === 'd-ng' || field === 'd-ngv2') {
+      digest ??= digestOf(field, data, start, end, index);
+    } else if (field === 'n' || field === 'n-ng') {
+      name ??= nameOf(data, start, end);
+    } else if (end > start) {
+      fields ??= new Map();
+      fields.set(field, view(data, start, end));
+    }
   }
   // Stops a field that nobody reads from travelling in a measured entry.
-  if (at !== data.length) throw malformed(`ima:${index}`, 'more fields than its template has');
-  return fields;
+  if (end !== data.length) throw malformed(index, 'more fields than its template has');
+  if (name === undefined || digest === undefined) {
+    throw evidenceError('IMA_TEMPLATE', 'This entry’s template has no name or no digest.', {
+      pointer: `ima:${index}`,
+    });
+  }
+  return { name, digest, fields: fields ?? NO_FIELDS };
 }
+
+/** What stands before a digest in almost every entry; any other prefix is taken apart. */
+const USUAL = [
+  { field: 'd-ng', prefix: utf8('sha256:\0'), algorithm: 'sha256', type: 'ima' },
+  { field: 'd-ngv2', prefix: utf8('ima:sha256:\0'), algorithm: 'sha256', type: 'ima' },
+] as const;
 
 /** `d`: SHA-1. `d-ng`: `<algorithm>:\0<digest>`. `d-ngv2`: `<type>:<algorithm>:\0<digest>`. */
 function digestOf(
   field: 'd' | 'd-ng' | 'd-ngv2',
-  value: Uint8Array,
-  pointer: string,
+  data: Uint8Array,
+  start: number,
+  end: number,
+  index: number,
 ): ImaMeasurement['digest'] {
-  if (field === 'd') return { algorithm: 'sha1', value: toHex(value), type: 'ima' };
+  if (field === 'd') return { algorithm: 'sha1', bytes: view(data, start, end), type: 'ima' };
+  for (const { field: of, prefix, algorithm, type } of USUAL) {
+    if (of !== field || !hasPrefix(data, start, end, prefix)) continue;
+    return { algorithm, bytes: view(data, start + prefix.length, end), type };
+  }
+  const value = data.subarray(start, end);
   const zero = value.indexOf(0);
-  if (zero < 1 || zero > 64 || value[zero - 1] !== 0x3a)
-    throw malformed(pointer, 'its digest names no algorithm');
+  if (zero < 1 || zero > 64 || value[zero - 1] !== 0x3a) {
+    throw malformed(index, 'its digest names no algorithm');
+  }
   const prefix = Buffer.from(value.subarray(0, zero - 1))
     .toString('latin1')
     .split(':');
   const algorithm = prefix.at(-1) ?? '';
   const type = field === 'd-ng' ? 'ima' : prefix[0];
   if (prefix.length !== (field === 'd-ng' ? 1 : 2) || (type !== 'ima' && type !== 'verity')) {
-    throw malformed(pointer, 'its digest is of no known type');
+    throw malformed(index, 'its digest is of no known type');
   }
-  if (!/^[a-z0-9-]{1,32}$/.test(algorithm)) throw malformed(pointer, 'its digest names no algorithm');
-  return { algorithm, value: toHex(value.subarray(zero + 1)), type };
+  if (!/^[a-z0-9-]{1,32}$/.test(algorithm)) throw malformed(index, 'its digest names no algorithm');
+  return { algorithm, bytes: value.subarray(zero + 1), type };
+}
+
+function hasPrefix(data: Uint8Array, start: number, end: number, prefix: Uint8Array): boolean {
+  if (end - start < prefix.length) return false;
+  for (let i = 0; i < prefix.length; i++) if (data[start + i] !== prefix[i]) return false;
+  return true;
 }
 
 /** A name without its closing zero. */
-function nameOf(value: Uint8Array): string {
-  const zero = value.indexOf(0);
-  const bytes = zero === -1 ? value : value.subarray(0, zero);
+function nameOf(data: Uint8Array, start: number, end: number): string {
+  let zero = start;
+  let seen = 0;
+  for (let byte = data[zero]; zero < end && byte !== undefined && byte !== 0; byte = data[++zero])
+    seen |= byte;
+  // Almost every name is ASCII, which is also the quickest to read.
+  if (seen < 0x80) return Buffer.from(data.buffer, data.byteOffset + start, zero - start).toString('latin1');
+  const bytes = data.subarray(start, zero);
   try {
     return fromUtf8(bytes);
   } catch (cause) {
@@ -113,6 +135,24 @@ function nameOf(value: Uint8Array): string {
   }
 }
 
-function malformed(pointer: string, why: string) {
-  return evidenceError('IMA_MALFORMED', `An entry of the IMA log can’t be read: ${why}.`, { pointer });
+/** A 32-bit number, lowest byte first. The caller has seen that it is there. */
+function sizeAt(data: Uint8Array, at: number): number {
+  return (
+    ((data[at] ?? 0) |
+      ((data[at + 1] ?? 0) << 8) |
+      ((data[at + 2] ?? 0) << 16) |
+      ((data[at + 3] ?? 0) << 24)) >>>
+    0
+  );
+}
+
+/** As `subarray`, in half its time. */
+function view(data: Uint8Array, start: number, end: number): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset + start, end - start);
+}
+
+function malformed(index: number, why: string) {
+  return evidenceError('IMA_MALFORMED', `An entry of the IMA log can’t be read: ${why}.`, {
+    pointer: `ima:${index}`,
+  });
 }

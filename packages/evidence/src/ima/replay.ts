@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import type { HashName } from '@kallio/tpm/structures';
-import { extend, zeroPcr } from '../pcr.ts';
+import { type HashName, hashBytes } from '@kallio/tpm/structures';
+import { zeroPcr } from '../pcr.ts';
 import type { ImaEntry } from './entry.ts';
 
 /** Where a replay of an IMA log stands. */
@@ -17,16 +17,45 @@ export function imaStart(bank: HashName): ImaReplayState {
 }
 
 /**
- * What an entry extends a bank with: the hash of its template data in the bank's algorithm, computed here and not taken
- * from the log (kernels from 5.8 on do so for every bank); all ones for a violation.
+ * A replay on its way: PCR 10 of a bank, extended with one entry after the other. An entry extends it with the hash of its
+ * template data in the bank's algorithm, computed here and not taken from the log (kernels from 5.8 on do so for every
+ * bank); a violation with all ones.
  */
-export function imaTemplateDigest(entry: ImaEntry, bank: HashName): Uint8Array {
-  return entry.violation ? zeroPcr(bank).fill(0xff) : hash(bank, entry.data, 'buffer');
-}
+export class ImaReplay {
+  readonly #bank: HashName;
+  /** The value and what it is extended with, one behind the other as they are hashed. */
+  readonly #joined: Buffer;
+  readonly #size: number;
+  #entries: number;
 
-/** PCR 10 after one more entry. */
-export function extendIma(pcr: Uint8Array, entry: ImaEntry, bank: HashName): Uint8Array {
-  return extend(bank, pcr, imaTemplateDigest(entry, bank));
+  constructor(bank: HashName, start: ImaReplayState = imaStart(bank)) {
+    this.#bank = bank;
+    this.#size = hashBytes(bank);
+    this.#joined = Buffer.alloc(2 * this.#size);
+    this.#joined.set(start.pcr);
+    this.#entries = start.entries;
+  }
+
+  /** One more entry. */
+  extend(entry: ImaEntry): void {
+    // Text of one byte a character: a third of the time that `hash` takes to make a new array.
+    if (entry.violation) this.#joined.fill(0xff, this.#size);
+    else this.#joined.write(hash(this.#bank, entry.data, 'binary'), this.#size, 'latin1');
+    this.#joined.write(hash(this.#bank, this.#joined, 'binary'), 0, 'latin1');
+    this.#entries++;
+  }
+
+  /** Whether PCR 10 has this value now. */
+  isAt(value: Uint8Array): boolean {
+    if (value.length !== this.#size) return false;
+    for (let i = 0; i < value.length; i++) if (this.#joined[i] !== value[i]) return false;
+    return true;
+  }
+
+  /** Where the replay stands. */
+  get state(): ImaReplayState {
+    return { entries: this.#entries, pcr: new Uint8Array(this.#joined.subarray(0, this.#size)) };
+  }
 }
 
 /** Replays entries from a state. */
@@ -35,10 +64,7 @@ export function replayIma(
   entries: Iterable<ImaEntry>,
   bank: HashName,
 ): ImaReplayState {
-  let { entries: count, pcr } = start;
-  for (const entry of entries) {
-    pcr = extendIma(pcr, entry, bank);
-    count++;
-  }
-  return { entries: count, pcr };
+  const replay = new ImaReplay(bank, start);
+  for (const entry of entries) replay.extend(entry);
+  return replay.state;
 }

@@ -18,12 +18,14 @@ const TEMPLATES: ReadonlyMap<string, readonly string[]> = new Map([
 const FIELDS: ReadonlySet<string> = new Set([...TEMPLATES.values()].flat());
 
 /** The fields of a template. A custom one is named by its format: `d-ng|n-ng|sig` (kernel parameter ima_template_fmt). */
-export function templateFields(template: string, pointer: string): readonly string[] {
+export function templateFields(template: string, index: number): readonly string[] {
   const known = TEMPLATES.get(template);
   if (known !== undefined) return known;
   const custom = template.split('|');
   if (custom.length > 16 || !custom.every((field) => FIELDS.has(field))) {
-    throw evidenceError('IMA_TEMPLATE', 'This entry has a template that is not known here.', { pointer });
+    throw evidenceError('IMA_TEMPLATE', 'This entry has a template that is not known here.', {
+      pointer: `ima:${index}`,
+    });
   }
   return custom;
 }

@@ -91,7 +91,7 @@ export function said(list: Uint8Array): string {
   return [...readImaLog(list)]
     .map((entry) => {
       const { name, digest } = decodeImaEntry(entry);
-      return `${entry.index} ${entry.violation} ${digest.type} ${digest.algorithm} ${digest.value} ${name}`;
+      return `${entry.index} ${entry.violation} ${digest.type} ${digest.algorithm} ${toHex(digest.bytes)} ${name}`;
     })
     .join('\n');
 }

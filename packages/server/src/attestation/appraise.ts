@@ -3,19 +3,11 @@ import {
   type AppraisalPolicy,
   appraise,
   type Continuity,
+  type Endorsement,
   issueEar,
   type SessionClaims,
 } from '@kallio/appraisal';
-import {
-  canonicalBytes,
-  type Digest,
-  digestOf,
-  fromBase64,
-  KallioError,
-  type Refusal,
-  toBase64,
-  utf8,
-} from '@kallio/codec';
+import { type Digest, digestOf, fromBase64, KallioError, type Refusal, toBase64, utf8 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import type { AppraisalBasis, AppraisalRecord, SubjectState } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
@@ -44,6 +36,7 @@ export interface Judged {
   readonly message: EvidenceMessage;
   readonly appraisal: Appraisal;
   readonly asked: Asked;
+  readonly endorsement: Endorsement;
   /** Images whose reference values were used. */
   readonly images: ReadonlySet<Digest>;
   /** What was kept of the attester before. */
@@ -98,10 +91,12 @@ export function judge(
   );
   const kept = store.continuity.get(claim.claim);
   const used = new Set<Digest>();
+  const endorsement = endorsementOf(claim, verifier.config);
   const appraisal = appraise({
     message,
     expected: { ...asked, attester: claim.attester, nonce: message.nonce },
     akPublic: claim.akPublic,
+    endorsement,
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
     sets: policies.sets,
@@ -120,10 +115,18 @@ export function judge(
     message,
     appraisal,
     asked,
+    endorsement,
     images: used,
     ...(kept === undefined ? {} : { previous: kept.value }),
     version: kept?.version ?? 0,
   };
+}
+
+/** How far this server believes who certified a claim’s TPM: only as far as its configuration says. */
+function endorsementOf({ ekRoot }: Claim, { enrolment }: Verifier['config']): Endorsement {
+  const endorser = enrolment.endorsers.find(({ root }) => root === ekRoot);
+  if (endorser === undefined) return { kind: 'private' };
+  return endorser.kind === 'maker' ? { kind: 'maker' } : { kind: 'hypervisor', reason: endorser.reason };
 }
 
 /**
@@ -170,12 +173,12 @@ function requireFresh(
 }
 
 /** Signs the result of judged evidence. With `session`, the result of a closed session. */
-export async function signResult(
+export function signResult(
   { config, keys }: Verifier,
   { claim, appraisal, policy }: Judged,
   now: Date,
   session?: SessionClaims,
-): Promise<string> {
+): string {
   const { resultSeconds, sessionResultSeconds } = config.attestation;
   return issueEar({
     issuer: config.issuer,
@@ -198,10 +201,9 @@ export function recordResult(
   session: string | undefined,
   now: Date,
 ): StoredResult {
-  const { claim, message, appraisal } = judged;
-  const evidence = appraisal.evidenceDigest;
+  const { claim, appraisal } = judged;
   const at = now.getTime();
-  store.evidence.put(evidence, claim.attester, at, canonicalBytes(message));
+  store.evidence.put(appraisal.evidenceDigest, claim.attester, at, appraisal.evidence);
   const result: StoredResult = {
     digest: digestOf(utf8(ear)),
     claim: claim.claim,
@@ -221,7 +223,7 @@ export function recordResult(
 /** Keeps what an appraisal was made from, and says under which digests. */
 function basisOf(
   store: Store,
-  { claim, message, policy, asked, images, previous }: Judged,
+  { claim, message, policy, asked, endorsement, images, previous }: Judged,
   now: Date,
 ): AppraisalBasis {
   const { purpose: _, ...expected } = asked;
@@ -230,6 +232,7 @@ function basisOf(
     policy: store.basis.putPolicy(policy),
     ...(previous === undefined ? {} : { previous: store.basis.putState(previous, now.getTime()) }),
     ak: toBase64(claim.akPublic),
+    endorsement,
     images: Object.fromEntries(
       [...images].flatMap((image) => {
         const fileManifest = store.images.fileManifestOf(image);

@@ -38,17 +38,22 @@ export function heldOfClaim({ store, policies }: Verifier, claim: Claim): Held {
   return { ...heldOf(store.continuity.get(claim.claim)?.value, policies.get(claim.kind)) };
 }
 
-/** Appraises evidence of purpose `attest` and answers with its signed result. */
+/**
+ * Appraises evidence of purpose `attest`, signs the result and answers with what it came to.
+ * COMMIT POINT: spent nonce, evidence, result and continuity are on disk, in one commit with those of whoever came at
+ * the same time, before the answer goes out. Killed before that commit, the server has seen nothing, and the same
+ * evidence may come again; killed after it, that evidence is `NONCE_SPENT`, and its result is there.
+ */
 export function submitEvidence(
   verifier: Verifier,
   attester: string,
   message: EvidenceMessage,
   now: Date,
 ): Promise<EvidenceReply> {
-  const { store, turns, nonces, config } = verifier;
-  return turns.take(attester, async () => {
+  const { store, turns, nonces, config, policies } = verifier;
+  const work = (): EvidenceReply => {
     const judged = judge(verifier, admittedClaim(store, attester), message, { purpose: 'attest' }, now);
-    const ear = await signResult(verifier, judged, now);
+    const ear = signResult(verifier, judged, now);
     const { digest, record } = recordOutsideSessions(verifier, judged, ear, now);
     const { nextNonceSeconds } = config.attestation;
     const { nonce } = nonces.issue({ attester, purpose: 'attest' }, now, nextNonceSeconds);
@@ -56,10 +61,11 @@ export function submitEvidence(
       result: digest,
       platform: record.platform,
       instances: record.instances,
-      acknowledged: heldOfClaim(verifier, judged.claim),
+      acknowledged: { ...heldOf(judged.appraisal.next, policies.get(judged.claim.kind)) },
       next: { nonce, seconds: nextNonceSeconds },
     };
-  });
+  };
+  return turns.take(attester, () => store.group(work));
 }
 
 /** What issues client certificates. */
@@ -87,7 +93,7 @@ export function issueCertificate(
     // Anybody may call this: a message without an authentic quote must leave no trace in the attester's record.
     if (!judged.appraisal.authentic || platform.state === 'VIOLATED') {
       if (judged.appraisal.authentic) {
-        recordOutsideSessions(verifier, judged, await signResult(verifier, judged, now), now);
+        recordOutsideSessions(verifier, judged, signResult(verifier, judged, now), now);
       }
       const why = platform.refusals[0];
       throw new KallioError(
@@ -105,7 +111,7 @@ export function issueCertificate(
       seconds: certificateSeconds,
     });
     const notAfter = now.getTime() + certificateSeconds * 1000;
-    const ear = await signResult(verifier, judged, now);
+    const ear = signResult(verifier, judged, now);
     store.transaction(() => {
       store.certificates.insert(new X509Certificate(certificate).fingerprint256, claim.claim, notAfter);
       recordOutsideSessions(verifier, judged, ear, now);

@@ -126,7 +126,7 @@ function checkClaim(request: EnrolRequest, ekRoots: readonly Uint8Array[], now: 
     ek: toHex(fingerprintOf(ek)),
     ekPublic,
     ekCertificate,
-    ekRoot: endorsement.root,
+    ekRoot: endorsement.rootFingerprint,
     ak: toHex(nameOf(ak)),
     akPublic,
   };

@@ -41,16 +41,23 @@ interface ClientCertificate {
   readonly authorized: boolean;
 }
 
+/** TLS 1.3 has no renegotiation: a connection keeps the certificate that it began with, so it is read once for each. */
+const seen = new WeakMap<TLSSocket, ClientCertificate>();
+
 function clientCertificate(request: FastifyRequest): ClientCertificate | undefined {
   const { socket } = request.raw;
   if (!(socket instanceof TLSSocket)) return undefined;
+  const known = seen.get(socket);
+  if (known !== undefined) return known;
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return undefined;
-  return {
+  const read = {
     der: new Uint8Array(certificate.raw),
     fingerprint: certificate.fingerprint256,
     authorized: socket.authorized,
   };
+  seen.set(socket, read);
+  return read;
 }
 
 function attesterPrincipal(
@@ -68,10 +75,21 @@ function attesterPrincipal(
   const claim = store.claims.byNumber(issued.claim);
   // Stops an attester at once that was refused, or whose TPM was replaced, since the certificate was issued.
   if (claim?.state !== 'admitted') throw unauthenticated('This attester is not admitted any more.');
-  if (attesterOf(certificate.der, trustDomain) !== claim.attester) {
+  if (nameIn(certificate, trustDomain) !== claim.attester) {
     throw unauthenticated('This client certificate names another attester than it was issued to.');
   }
   return { kind: 'attester', attester: claim.attester };
+}
+
+const names = new WeakMap<ClientCertificate, string>();
+
+function nameIn(certificate: ClientCertificate, trustDomain: string): string {
+  let name = names.get(certificate);
+  if (name === undefined) {
+    name = attesterOf(certificate.der, trustDomain);
+    names.set(certificate, name);
+  }
+  return name;
 }
 
 function tokenPrincipal({ store, clock }: AuthenticationParts, authorization: string): Principal {

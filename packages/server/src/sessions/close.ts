@@ -91,7 +91,7 @@ async function closeOpen(
     reason === undefined
       ? sessionClaims(session, judged, signingKey, subject, statement, evidence)
       : undefined;
-  const ear = await signResult(verifier, judged, now, claims);
+  const ear = signResult(verifier, judged, now, claims);
   const record = store.transaction(() => {
     recordResult(verifier, judged, ear, id, now);
     if (reason !== undefined) store.sessions.fail(id, reason, now.getTime(), evidence);

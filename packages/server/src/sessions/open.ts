@@ -23,7 +23,7 @@ export function openSession(
     if (session.state !== 'opening')
       throw notIn(session, 'SESSION_NOT_OPENING', 'wait for its opening evidence');
     const judged = judge(verifier, claim, message, { purpose: 'session-open', session: id }, now);
-    const ear = await signResult(verifier, judged, now);
+    const ear = signResult(verifier, judged, now);
     const reason = whyNotOpen(judged);
     const record = store.transaction(() => {
       recordResult(verifier, judged, ear, id, now);

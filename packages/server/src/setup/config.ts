@@ -62,6 +62,29 @@ export const ServerConfig = Exact({
         maxItems: 100_000,
       },
     ),
+    endorsers: Type.Array(
+      Exact({
+        root: Type.String({
+          description:
+            'SHA-256 fingerprint of a certificate in ek-roots, lower-case hexadecimal without colons.',
+          pattern: '^[0-9a-f]{64}$',
+        }),
+        kind: Type.Union([Type.Literal('maker'), Type.Literal('hypervisor')], {
+          description:
+            '"maker": it certifies chips only. "hypervisor": it certifies the virtual TPMs of hypervisors that you believe; every verdict says so.',
+        }),
+        reason: Type.String({
+          description: 'Why it is believed. That of a hypervisor stands in every verdict.',
+          minLength: 1,
+          maxLength: 256,
+        }),
+      }),
+      {
+        description:
+          'Roots whose TPMs may reach tier A or B. The TPMs of any other root may be programs on the very machine: tier C.',
+        maxItems: 256,
+      },
+    ),
     challengeSeconds: seconds('How long a TPM has to answer its credential challenge.', 60, 1, 600),
     maxChallenges: Type.Integer({
       description: 'Challenges that may wait for their answer at one time.',
@@ -159,7 +182,7 @@ export function defaultConfig(decisions: ConfigDecisions): ServerConfig {
   const config = Value.Default(ServerConfig, {
     version: 'kallio-server-v1',
     ...decisions,
-    enrolment: { ekAllowList: [] },
+    enrolment: { ekAllowList: [], endorsers: [] },
     attestation: {},
     sessions: {},
     retention: {},

@@ -2,7 +2,7 @@ import { createPrivateKey } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AppraisalPolicy, ReferenceSet } from '@kallio/appraisal';
-import { type Digest, KallioError } from '@kallio/codec';
+import { type Digest, KallioError, sha256, toHex } from '@kallio/codec';
 import { parsePemCertificates } from '@kallio/pki';
 import type { AttesterKind } from '@kallio/protocol';
 import type { LogKeys } from '@kallio/tlog';
@@ -49,8 +49,14 @@ export function loadDataDir(layout: Layout): Loaded {
     policies.set(kind, file.policy);
     for (const [digest, set] of file.sets) sets.set(digest, set);
   }
+  const config = readConfig(layout.config);
+  const ekRoots = readdirSync(layout.ekRoots)
+    .filter((name) => name.endsWith('.pem'))
+    .sort()
+    .flatMap((name) => parsePemCertificates(read(join(layout.ekRoots, name))));
+  checkEndorsers(config, ekRoots);
   return {
-    config: readConfig(layout.config),
+    config,
     ca: read(layout.ca),
     attesterAuthority: {
       certificate: read(layout.attesterAuthority),
@@ -61,13 +67,29 @@ export function loadDataDir(layout: Layout): Loaded {
       p256: createPrivateKey(read(layout.logKey)),
       ed25519: createPrivateKey(read(layout.logWitnessedKey)),
     },
-    ekRoots: readdirSync(layout.ekRoots)
-      .filter((name) => name.endsWith('.pem'))
-      .sort()
-      .flatMap((name) => parsePemCertificates(read(join(layout.ekRoots, name)))),
+    ekRoots,
     policies,
     sets,
   };
+}
+
+/** A fingerprint that is misspelt, or two that contradict each other, must not silently lower or raise a tier. */
+function checkEndorsers({ enrolment }: ServerConfig, ekRoots: readonly Uint8Array[]): void {
+  const known = new Set(ekRoots.map((der) => toHex(sha256(der))));
+  for (const [i, { root }] of enrolment.endorsers.entries()) {
+    const twice = enrolment.endorsers.findIndex((one) => one.root === root) !== i;
+    if (known.has(root) && !twice) continue;
+    throw new KallioError(
+      'CONFIG_INVALID' satisfies ServerCode,
+      twice
+        ? `The root ${root} is spoken of twice.`
+        : `No certificate in ek-roots has the fingerprint ${root}.`,
+      {
+        pointer: `/enrolment/endorsers/${i}/root`,
+        hint: 'Show a fingerprint with: openssl x509 -noout -fingerprint -sha256 -in FILE',
+      },
+    );
+  }
 }
 
 function read(path: string): string {

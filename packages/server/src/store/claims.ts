@@ -18,7 +18,7 @@ export interface ProvenClaim {
   readonly ekPublic: Uint8Array;
   /** DER. */
   readonly ekCertificate: Uint8Array;
-  /** Subject of the root that the EK certificate chains to. */
+  /** SHA-256 of the root certificate that the EK certificate chains to, hexadecimal. */
   readonly ekRoot: string;
   /** Name of the AK, hexadecimal. */
   readonly ak: string;

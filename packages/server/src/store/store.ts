@@ -1,4 +1,4 @@
-import { Database } from '@kallio/store';
+import { Database, GroupCommit } from '@kallio/store';
 import { BasisStore } from './basis.ts';
 import { Certificates } from './certificates.ts';
 import { Challenges } from './challenges.ts';
@@ -37,12 +37,15 @@ export interface Store {
   readonly webhooks: Webhooks;
   /** Runs `work` as one durable transaction; see {@link Database.transaction}. */
   transaction<T>(work: () => T): T;
+  /** Runs `work` soon, in one durable commit with what else comes now; see {@link GroupCommit.run}. */
+  group<T>(work: () => T): Promise<T>;
   close(): void;
 }
 
 /** Opens the store at this path, bringing its schema up to date. */
 export function openStore(path: string): Store {
   const db = new Database(path, MIGRATIONS);
+  const commits = new GroupCommit(db);
   const events = new Events(db);
   return {
     settings: new Settings(db),
@@ -62,6 +65,7 @@ export function openStore(path: string): Store {
     standings: new Standings(db),
     webhooks: new Webhooks(db),
     transaction: (work) => db.transaction(work),
+    group: (work) => commits.run(work),
     close: () => db.close(),
   };
 }

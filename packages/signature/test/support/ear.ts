@@ -21,6 +21,7 @@ function verified({ tier, boot }: Pick<SessionClaims, 'tier' | 'boot'>): Apprais
     instances: new Map(),
     next: undefined,
     boot: { clock: 1n, resetCount: boot, restartCount: 0, safe: true, firmwareVersion: 1n },
+    evidence: utf8('closing evidence'),
     evidenceDigest: digestOf(utf8('closing evidence')),
     appraisedAt: new Date(),
   };

@@ -1,0 +1,109 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { attesterShow, Client, evidenceSubmit } from '@kallio/protocol';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startServer } from '../src/index.ts';
+import { admitted } from './fixture-attester.ts';
+import { policies } from './fixture-policies.ts';
+import { testServer } from './fixture-server.ts';
+import { Maker, type TestTpm } from './fixture-tpm.ts';
+
+let dir: string;
+let maker: Maker;
+let tpm: TestTpm;
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'kallio-crash-'));
+  maker = new Maker(join(dir, 'maker'));
+  tpm = await maker.make('one');
+});
+afterAll(async () => {
+  await tpm.powerOff();
+  rmSync(dir, { recursive: true });
+});
+
+/** A server that kills itself at the commit of the first evidence: before it, or between it and the answer. */
+async function doomed(dataDir: string, moment: 'before' | 'after' | 'never') {
+  const script = `
+    import { DatabaseSync, StatementSync } from 'node:sqlite';
+    const { prepare } = DatabaseSync.prototype;
+    let armed = false;
+    DatabaseSync.prototype.prepare = function (sql) {
+      armed ||= sql.startsWith('INSERT INTO evidence');
+      return prepare.call(this, sql);
+    };
+    const die = () => {
+      process.kill(process.pid, 'SIGKILL');
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    };
+    const { run } = StatementSync.prototype;
+    StatementSync.prototype.run = function (...values) {
+      const commit = armed && this.sourceSQL === 'COMMIT';
+      if (commit && ${moment === 'before'}) die();
+      const result = run.apply(this, values);
+      if (commit && ${moment === 'after'}) die();
+      return result;
+    };
+    const { startServer } = await import(${JSON.stringify(new URL('../src/index.ts', import.meta.url).href)});
+    const { url } = await startServer({ dataDir: ${JSON.stringify(dataDir)} });
+    process.stdout.write(url);`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [url] = await once(child.stdout, 'data');
+  return { child, url: String(url) };
+}
+
+describe('a server that is killed', () => {
+  it.each([
+    ['before the commit has seen nothing: the same evidence is judged when it comes again', 'before'],
+    ['between commit and answer has kept the result: the same evidence is spent', 'after'],
+    ['not at all answers', 'never'],
+  ] as const)('%s', async (_, moment) => {
+    await tpm.reboot();
+    const server = await testServer({ ekRoots: maker.roots, ...policies(dir) });
+    const device = await admitted(server, tpm, 'device-1', 'device');
+    await device.connect(server);
+    const dataDir = join(dir, moment);
+    cpSync(server.dataDir, dataDir, { recursive: true });
+    await server.stop();
+    const { adminToken, ca } = server;
+    const identity = device.identity ?? { certificate: '', key: '' };
+
+    const { child, url } = await doomed(dataDir, moment);
+    const client = new Client({ url, ca, identity });
+    const before = await new Client({ url, ca, token: adminToken }).call(attesterShow, {
+      params: { attester: 'device-1' },
+    });
+    const evidence = await device.attest(client);
+    const sent = client.call(evidenceSubmit, { body: evidence });
+    if (moment === 'never') {
+      expect((await sent).platform.state).toBe('VERIFIED');
+      child.kill('SIGKILL');
+    } else {
+      await expect(sent).rejects.toThrow(expect.objectContaining({ code: 'SERVER_UNREACHABLE' }));
+    }
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    expect(child.signalCode).toBe('SIGKILL');
+
+    const again = await startServer({ dataDir });
+    try {
+      const admin = new Client({ url: again.url, ca, token: adminToken });
+      const after = await admin.call(attesterShow, { params: { attester: 'device-1' } });
+      const retried = new Client({ url: again.url, ca, identity }).call(evidenceSubmit, { body: evidence });
+      if (moment === 'before') {
+        expect(after.result).toBe(before.result);
+        expect((await retried).platform.state).toBe('VERIFIED');
+      } else {
+        expect(after.state).toBe('VERIFIED');
+        expect(after.result).not.toBe(before.result);
+        await expect(retried).rejects.toThrow(expect.objectContaining({ code: 'NONCE_SPENT' }));
+      }
+    } finally {
+      await again.close();
+    }
+  });
+});
