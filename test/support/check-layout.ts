@@ -124,7 +124,8 @@ function byExports(tree: Tree): string[] {
   return onEach(tree, (_, specifier) => {
     const found = ours(specifier);
     if (found === undefined) return undefined;
-    const exported = tree.manifests.get(`packages/${found.name}`)?.exports;
+    const { exports: exported } =
+      tree.manifests.get(`packages/${found.name}`) ?? tree.manifests.get(found.name) ?? {};
     return exported?.has(['.', ...found.inside].join('/')) ? undefined : `${specifier} is not exported`;
   });
 }

@@ -25,7 +25,7 @@ export const LAYOUT: ReadonlyMap<string, Allowed> = new Map([
   ['packages/orchestrator', [...LIBRARIES, 'protocol', 'store']],
   ['packages/cli', ANYTHING],
   ['e2e', ANYTHING],
-  ['bench', ANYTHING],
+  ['bench', [...ANYTHING, 'e2e']],
 ]);
 
 /** What a package's tests may import besides the package: fixtures come from anywhere but another role. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type SessionClaims, verifyEar } from '@kallio/appraisal';
-import { decodeShape, digestOf, KallioError, parseJson, toBase64 } from '@kallio/codec';
+import { type Digest, decodeShape, digestOf, KallioError, parseJson, toBase64, toHex } from '@kallio/codec';
 import { EvidenceMessage, signingKeyQualifyingData } from '@kallio/evidence';
 import {
   type agentSessionClose,
@@ -8,6 +8,8 @@ import {
   nonceCreate,
   type Reply,
   type SessionRecord,
+  SIGNING_PCRS,
+  type SigningState,
   sessionAbandon,
   sessionClose,
   sessionCreate,
@@ -22,6 +24,7 @@ import { agentError } from './error.ts';
 import type { Question } from './evidence.ts';
 import { readIfThere, writeDurably } from './files.ts';
 import type { TpmIdentity } from './identity/identity.ts';
+import { Turns } from './turns.ts';
 
 /** Sessions that are kept: more than the server lets one attester have under way. */
 const MAX_OPEN = 64;
@@ -36,6 +39,7 @@ export class BuildSessions {
   readonly #connection: Connection;
   readonly #identity: TpmIdentity;
   readonly #file: string;
+  readonly #turns = new Turns();
   /** Opening evidence by session. */
   readonly #open: Map<string, EvidenceMessage>;
 
@@ -77,7 +81,27 @@ export class BuildSessions {
   }
 
   /** Closes a session on an image: evidence after the build, the statement signed in the TPM, the signature logged. */
-  async close(session: string, claimed: unknown): Promise<Reply<typeof agentSessionClose>> {
+  close(session: string, claimed: unknown): Promise<Reply<typeof agentSessionClose>> {
+    // The key that is certified must be the one that signs: it is not replaced in between.
+    return this.#turns.take(() => this.#close(session, claimed));
+  }
+
+  /** The PCR values of this moment, for the operator to approve. */
+  async signingState(): Promise<SigningState> {
+    const values = await this.#identity.pcrValues(SIGNING_PCRS);
+    const pcrs = Object.fromEntries([...values].map(([pcr, value]) => [String(pcr), toHex(value)]));
+    return { version: 'kallio-signing-state-v1', pcrs };
+  }
+
+  /** A new signing key. What the old one signed verifies as before: each signature's own session vouches for its key. */
+  rotateSigningKey(): Promise<{ signingKey: Digest }> {
+    return this.#turns.take(async () => {
+      await this.#identity.rotateSigningKey();
+      return { signingKey: digestOf(this.#identity.signingKey.spki) };
+    });
+  }
+
+  async #close(session: string, claimed: unknown): Promise<Reply<typeof agentSessionClose>> {
     const opening = this.#open.get(session);
     if (opening === undefined) {
       throw agentError('BUILD_SESSION_UNKNOWN', 'This agent has no such session open.', {

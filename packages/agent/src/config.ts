@@ -41,6 +41,15 @@ export const AgentConfig = Exact({
       intermediates: Type.Optional(Path),
     }),
   ),
+  /** Build hosts only: the signing key signs in PCR states alone that the operator has approved. */
+  signing: Type.Optional(
+    Exact({
+      /** PEM of the operator's public key. */
+      authority: Path,
+      /** A folder of approvals, one file each. */
+      approvals: Path,
+    }),
+  ),
   /** File with the join token; removed from nowhere, used once. */
   joinTokenFile: Type.Optional(Path),
   /** The agent's UNIX socket. Default: `agent.sock` in the state folder. */
@@ -93,7 +102,7 @@ export function readConfig(path: string): AgentConfig {
   }
   const base = dirname(resolve(path));
   const at = (file: string) => resolve(base, file);
-  const { device, endorsement, joinTokenFile, measurements, socket } = config;
+  const { device, endorsement, joinTokenFile, measurements, signing, socket } = config;
   return {
     ...config,
     serverCa: at(config.serverCa),
@@ -108,6 +117,9 @@ export function readConfig(path: string): AgentConfig {
               : { intermediates: at(endorsement.intermediates) }),
           },
         }),
+    ...(signing === undefined
+      ? {}
+      : { signing: { authority: at(signing.authority), approvals: at(signing.approvals) } }),
     ...(joinTokenFile === undefined ? {} : { joinTokenFile: at(joinTokenFile) }),
     ...(typeof measurements === 'object'
       ? {

@@ -29,6 +29,11 @@ interface Standing {
   readonly until: number;
 }
 
+/** Where the challenge is by which this attester was admitted, if it was. */
+interface Enrolled {
+  readonly enrolment: () => Promise<string | undefined>;
+}
+
 /** Refusals after which the same is tried once with a nonce that is asked for. */
 const ASK_AGAIN = new Set(['NONCE_EXPIRED', 'NONCE_SPENT', 'NONCE_UNKNOWN', 'EVIDENCE_POSITION', 'CONFLICT']);
 
@@ -38,7 +43,7 @@ const ASK_AGAIN = new Set(['NONCE_EXPIRED', 'NONCE_SPENT', 'NONCE_UNKNOWN', 'EVI
  */
 export class Connection {
   readonly #config: AgentConfig;
-  readonly #sources: Sources;
+  readonly #sources: Sources & Enrolled;
   readonly #ca: string;
   /** Evidence is shown one message at a time: each goes on from where the one before ended. */
   readonly #turns = new Turns();
@@ -46,7 +51,7 @@ export class Connection {
   #client: { readonly client: Client; readonly renewAt: number } | undefined;
   #standing: Standing | undefined;
 
-  constructor(config: AgentConfig, sources: Sources) {
+  constructor(config: AgentConfig, sources: Sources & Enrolled) {
     this.#config = config;
     this.#sources = sources;
     this.#ca = readFileSync(config.serverCa, 'utf8');
@@ -144,7 +149,10 @@ export class Connection {
     const anonymous = new Client({ url: server, ca: this.#ca });
     try {
       const purpose = 'transport-key' as const;
-      const { nonce, from } = await anonymous.call(nonceCreate, { body: { attester, purpose } });
+      const enrolment = await this.#sources.enrolment();
+      const { nonce, from } = await anonymous.call(nonceCreate, {
+        body: { attester, purpose, ...(enrolment === undefined ? {} : { enrolment }) },
+      });
       this.#standing = undefined;
       const { message: evidence } = await gatherEvidence(this.#sources, { purpose, nonce, from, tlsKey });
       const began = Date.now();

@@ -8,16 +8,22 @@ const EnrolmentFile = Exact({
   server: Type.String(),
   /** Name of the AK, hexadecimal. */
   ak: Type.String(),
+  /** The challenge that was answered: by it the server knows again whom it admitted. */
+  challenge: Type.String(),
 });
 /** What was admitted: this name, with this key, at this server. */
 export type Enrolment = Static<typeof EnrolmentFile>;
 
-/** Was exactly this admitted? It only spares a question: the server decides, each time. */
-export async function readEnrolment(stateDir: string, wanted: Enrolment): Promise<boolean> {
+/** The challenge by which exactly this was admitted. It only spares a question: the server decides, each time. */
+export async function readEnrolment(
+  stateDir: string,
+  wanted: Omit<Enrolment, 'challenge'>,
+): Promise<string | undefined> {
   const bytes = await readIfThere(join(stateDir, 'enrolment.json'));
-  if (bytes === undefined) return false;
+  if (bytes === undefined) return undefined;
   const kept = decodeShape(EnrolmentFile, parseJson(bytes), 'AGENT_CONFIG', 'enrolment.json');
-  return kept.attester === wanted.attester && kept.server === wanted.server && kept.ak === wanted.ak;
+  const same = kept.attester === wanted.attester && kept.server === wanted.server && kept.ak === wanted.ak;
+  return same ? kept.challenge : undefined;
 }
 
 /** Remembers an admission. */

@@ -1,3 +1,4 @@
+import { toHex } from '@kallio/codec';
 import type { Inventory } from '@kallio/evidence';
 import type { agentStatus, EvidenceReply, Reply } from '@kallio/protocol';
 import type { Logger } from 'pino';
@@ -7,7 +8,7 @@ import { Connection } from './connection.ts';
 import { attestContinuously } from './continuous.ts';
 import { Device } from './device.ts';
 import { enrol, requireAdmitted } from './enrol.ts';
-import { type Enrolment, readEnrolment, writeEnrolment } from './enrolment-state.ts';
+import { readEnrolment, writeEnrolment } from './enrolment-state.ts';
 import { identityOf } from './identity/configured.ts';
 import type { TpmIdentity } from './identity/identity.ts';
 import { InstanceLog } from './instances/log.ts';
@@ -46,6 +47,7 @@ export async function runAgent(config: AgentConfig, logger: Logger): Promise<Run
     instanceLog,
     inventory: () => device?.inventory() ?? Promise.resolve(NO_INVENTORY),
     measurements,
+    enrolment: () => enrolmentOf(config, identity),
   });
   let last: { readonly reply: EvidenceReply; readonly at: string } | undefined;
   const attest = async () => {
@@ -116,27 +118,33 @@ export async function runAgent(config: AgentConfig, logger: Logger): Promise<Run
   };
 }
 
-/** Enrols unless this TPM's keys are enrolled already; waits for the operator where one must decide. */
+/** What is to be enrolled: this name, with this TPM's AK, at this server. */
+function wanted({ attester, server }: AgentConfig, identity: TpmIdentity) {
+  return { attester, server, ak: toHex(identity.akName) };
+}
+
+/** The challenge by which it was, if it was. */
+function enrolmentOf(config: AgentConfig, identity: TpmIdentity): Promise<string | undefined> {
+  return readEnrolment(config.stateDir, wanted(config, identity));
+}
+
+/** Enrols unless this TPM's keys are enrolled; waits for the operator where one must decide. */
 async function ensureEnrolled(
   config: AgentConfig,
   identity: TpmIdentity,
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  const wanted: Enrolment = {
-    attester: config.attester,
-    server: config.server,
-    ak: Buffer.from(identity.akName).toString('hex'),
-  };
-  if (await readEnrolment(config.stateDir, wanted)) return;
+  if ((await enrolmentOf(config, identity)) !== undefined) return;
   const outcome = await retrying(logger, signal, () =>
     enrol(config, identity, {
       signal,
       wait: true,
-      pending: ({ state, reason }) => logger.warn({ state, reason }, 'the claim waits for the operator'),
+      pending: ({ state, reason }, ek) =>
+        logger.warn({ state, reason, ek }, 'the claim waits for the operator'),
     }),
   );
   requireAdmitted(outcome);
-  await writeEnrolment(config.stateDir, wanted);
+  await writeEnrolment(config.stateDir, { ...wanted(config, identity), challenge: outcome.challenge });
   logger.info({ attester: config.attester }, 'enrolled');
 }

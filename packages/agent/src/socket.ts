@@ -3,9 +3,11 @@ import { dirname } from 'node:path';
 import { parseDigest } from '@kallio/codec';
 import {
   agentAttest,
+  agentRotateSigningKey,
   agentSessionAbandon,
   agentSessionClose,
   agentSessionOpen,
+  agentSigningState,
   agentStatus,
   type EvidenceReply,
   type Reply,
@@ -42,6 +44,8 @@ export async function listen(path: string, parts: SocketParts): Promise<FastifyI
   };
   serve(app, agentSessionOpen, anyone, () => builds().open());
   serve(app, agentSessionClose, anyone, ({ params, body }) => builds().close(params.session, body.claims));
+  serve(app, agentSigningState, anyone, () => builds().signingState());
+  serve(app, agentRotateSigningKey, anyone, () => builds().rotateSigningKey());
   serve(app, agentSessionAbandon, anyone, async ({ params }) => {
     await builds().abandon(params.session);
     return {};

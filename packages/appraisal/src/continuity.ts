@@ -10,8 +10,9 @@ import {
   type Refusal,
 } from '@kallio/codec';
 import { Inventory, type LoggedContainer } from '@kallio/evidence';
-import { Type } from 'typebox';
+import { type Static, type TSchema, Type } from 'typebox';
 import type { AppraisalCode } from './codes.ts';
+import type { KeptSecureBoot } from './secure-boot.ts';
 import type { KeptUpdate } from './updates.ts';
 
 /** A boot of an attester, as its TPM tells boots apart. `clock` is in milliseconds of TPM time. */
@@ -46,9 +47,15 @@ export interface Continuity {
   /** The kernel's measurement list. */
   readonly ima?: KeptIma;
   /** What ran when it was last shown, so that an inventory in which nothing has changed need not be sent again. */
-  readonly inventory?: { readonly digest: Digest; readonly value: Inventory };
+  readonly inventory?: KeptInventory;
   /** Updates that the policy announces; they outlast a boot, as nothing else here does. */
   readonly updates?: readonly KeptUpdate[];
+}
+
+/** An inventory, with the SHA-256 of its JCS. */
+export interface KeptInventory {
+  readonly digest: Digest;
+  readonly value: Inventory;
 }
 
 /** What is kept of an event log: enough to judge it again by another policy. */
@@ -61,6 +68,8 @@ export interface KeptEventLog {
   readonly events: readonly { readonly index: number; readonly pcr: number; readonly digest: string }[];
   /** What was wrong with it, whatever the policy. */
   readonly refusals: readonly Refusal<AppraisalCode>[];
+  /** Its secure boot events, decoded. */
+  readonly secureBoot?: KeptSecureBoot;
 }
 
 /** What is kept of an IMA log. */
@@ -103,6 +112,38 @@ const Counter = Type.Integer({ minimum: 0 });
 const Code = Type.Unsafe<AppraisalCode>(Type.String({ pattern: '^[A-Z][A-Z0-9_]{1,63}$' }));
 const Big = Type.String({ pattern: '^[0-9]{1,20}$' });
 
+const StoredRefusal = Exact({
+  code: Code,
+  message: Type.String(),
+  pointer: Type.Optional(Type.String()),
+  hint: Type.Optional(Type.String()),
+});
+
+const StoredEventLog = Exact({
+  digest: DigestSchema,
+  pcrs: Type.Record(Type.String({ pattern: '^[0-9]{1,2}$' }), Hex(32)),
+  events: Type.Array(Exact({ index: Counter, pcr: Counter, digest: Hex(32) })),
+  refusals: Type.Array(StoredRefusal),
+  secureBoot: Type.Optional(
+    Exact({
+      flags: Type.Array(Exact({ event: Counter, name: Type.String(), set: Type.Boolean() })),
+      databases: Type.Array(
+        Exact({
+          event: Counter,
+          name: Type.String(),
+          certificates: Type.Array(Hex(32)),
+          hashes: Type.Array(Hex(32)),
+          others: Counter,
+        }),
+      ),
+      authorities: Type.Array(Exact({ event: Counter, database: Type.String(), certificate: Hex(32) })),
+      refusal: Type.Optional(StoredRefusal),
+    }),
+  ),
+});
+
+const StoredInventory = Exact({ digest: DigestSchema, value: Inventory });
+
 const Stored = Exact({
   version: Type.Literal('kallio-continuity-v1'),
   boot: Exact({
@@ -128,21 +169,7 @@ const Stored = Exact({
     images: Type.Array(DigestSchema),
     unproven: Type.Optional(Type.Literal(true)),
   }),
-  eventLog: Type.Optional(
-    Exact({
-      digest: DigestSchema,
-      pcrs: Type.Record(Type.String({ pattern: '^[0-9]{1,2}$' }), Hex(32)),
-      events: Type.Array(Exact({ index: Counter, pcr: Counter, digest: Hex(32) })),
-      refusals: Type.Array(
-        Exact({
-          code: Code,
-          message: Type.String(),
-          pointer: Type.Optional(Type.String()),
-          hint: Type.Optional(Type.String()),
-        }),
-      ),
-    }),
-  ),
+  eventLog: Type.Optional(StoredEventLog),
   ima: Type.Optional(
     Exact({
       entries: Counter,
@@ -155,7 +182,7 @@ const Stored = Exact({
       unproven: Type.Optional(Type.Literal(true)),
     }),
   ),
-  inventory: Type.Optional(Exact({ digest: DigestSchema, value: Inventory })),
+  inventory: Type.Optional(StoredInventory),
   updates: Type.Optional(
     Type.Array(Exact({ id: Type.String(), since: Counter, used: Type.Optional(Counter) })),
   ),
@@ -172,22 +199,29 @@ export function continuityToJson({ boot, ...rest }: Continuity): string {
 
 /** From a store; anything that {@link continuityToJson} did not write is `SHAPE_MISMATCH` or `JSON_…`. */
 export function continuityFromJson(text: string): Continuity {
-  const {
-    version: _,
-    boot,
-    inventory,
-    ...rest
-  } = decodeShape(
-    Stored,
-    parseJson(text, { maxBytes: 64 * 1024 * 1024 }),
-    'SHAPE_MISMATCH',
-    'What was kept of an attester',
-  );
+  const { version: _, boot, inventory, ...rest } = stored(Stored, text);
   return {
     ...rest,
     boot: { ...boot, clock: BigInt(boot.clock), firmwareVersion: BigInt(boot.firmwareVersion) },
-    ...(inventory === undefined
-      ? {}
-      : { inventory: { digest: parseDigest(inventory.digest), value: inventory.value } }),
+    ...(inventory === undefined ? {} : { inventory: inventoryOf(inventory) }),
   };
+}
+
+/** An event log that a store keeps by itself, as JCS. */
+export function keptEventLogFromJson(text: string): KeptEventLog {
+  return stored(StoredEventLog, text);
+}
+
+/** An inventory that a store keeps by itself, as JCS. */
+export function keptInventoryFromJson(text: string): KeptInventory {
+  return inventoryOf(stored(StoredInventory, text));
+}
+
+function inventoryOf({ digest, value }: Static<typeof StoredInventory>): KeptInventory {
+  return { digest: parseDigest(digest), value };
+}
+
+function stored<S extends TSchema>(schema: S, text: string): Static<S> {
+  const json = parseJson(text, { maxBytes: 64 * 1024 * 1024 });
+  return decodeShape(schema, json, 'SHAPE_MISMATCH', 'What was kept of an attester');
 }

@@ -1,6 +1,14 @@
 export { type Appraisal, type AppraisalInput, appraise, type PlatformAppraisal } from './appraise.ts';
 export type { AppraisalCode, State, Tier } from './codes.ts';
-export { type BootState, type Continuity, continuityFromJson, continuityToJson } from './continuity.ts';
+export {
+  type BootState,
+  type Continuity,
+  continuityFromJson,
+  continuityToJson,
+  keptEventLogFromJson,
+  keptInventoryFromJson,
+} from './continuity.ts';
+export { continuityRoot } from './continuity-root.ts';
 export { SessionClaims } from './ear/claims.ts';
 export { dottedEar } from './ear/dotted.ts';
 export { type EarInput, earPayload, issueEar, signEar } from './ear/issue.ts';

@@ -5,6 +5,7 @@ import { SessionRecord } from './attestation.ts';
 import { Id, State, Tier } from './common.ts';
 import { Envelope, LogEntry } from './log.ts';
 import { route } from './route.ts';
+import { SigningState } from './signing-approval.ts';
 
 /*
  * What a trust agent answers on its UNIX socket. The socket's mode is its access control: owner only.
@@ -63,6 +64,28 @@ export const agentSessionAbandon = route({
   summary: 'Give a session up, because the build failed',
   params: Exact({ session: Id }),
   reply: Exact({}),
+});
+
+/** PCRs that an approval to sign is about, where nobody says which: firmware, boot loader, kernel, their policy. */
+export const SIGNING_PCRS: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7];
+
+export const agentSigningState = route({
+  method: 'GET',
+  path: '/v1/signing-state',
+  access: ['public'],
+  summary: 'The PCR values in which the signing key would be used: what an operator approves',
+  reply: SigningState,
+});
+
+export const agentRotateSigningKey = route({
+  method: 'POST',
+  path: '/v1/signing-key',
+  access: ['public'],
+  summary: 'Put a new signing key in the old one’s place; what the old one signed verifies as before',
+  reply: Exact({
+    /** SHA-256 of the new key's SPKI. */
+    signingKey: DigestSchema,
+  }),
 });
 
 /** The runtime shim's question: may this verb go on? Anything but 200 means no. */

@@ -25,7 +25,16 @@ export const nonceCreate = route({
   path: '/v1/nonces',
   access: ['public', 'attester'],
   summary: 'A nonce for evidence; without a client certificate only for purpose transport-key',
-  body: Exact({ attester: AttesterId, purpose: Purpose, session: Type.Optional(Id) }),
+  body: Exact({
+    attester: AttesterId,
+    purpose: Purpose,
+    session: Type.Optional(Id),
+    /**
+     * The challenge by whose answer this attester was admitted, which only it knows: without it, or a certificate, nobody
+     * hears what is held of an attester, or whether it is known at all.
+     */
+    enrolment: Type.Optional(Id),
+  }),
   reply: Exact({
     nonce: Hex(32),
     expiresAt: Time,
@@ -73,6 +82,44 @@ export const evidenceSubmit = route({
   summary: 'Show evidence',
   body: EvidenceMessage,
   reply: EvidenceReply,
+});
+
+/** Evidence with everything that is needed to judge it again: by another policy, or to learn reference values from it. */
+export const AttesterMeasurements = Exact({
+  attester: AttesterId,
+  /** Digest of the result that the evidence led to, and its platform’s state. */
+  result: DigestSchema,
+  state: State,
+  at: Time,
+  /** TPMT_PUBLIC of the enrolled AK. */
+  akPublic: Base64(1024),
+  /** As it was shown, for purpose `attest`. */
+  evidence: EvidenceMessage,
+  /** The logs of its boot, whole: not only what this evidence had of them. */
+  eventLog: Type.Optional(Base64(1024 * 1024)),
+  ima: Type.Optional(Base64(32 * 1024 * 1024)),
+  instanceLog: EvidenceMessage.properties.instanceLog,
+  /** SHA-256 of measured files that belong to images which the instance log names. */
+  imageFiles: Type.Array(Hex(32)),
+});
+export type AttesterMeasurements = Static<typeof AttesterMeasurements>;
+
+export const attesterMeasurements = route({
+  method: 'GET',
+  path: '/v1/attesters/:attester/measurements',
+  access: ['operator'],
+  summary: 'The last authentic evidence of an attester with the logs of its boot',
+  params: Exact({ attester: AttesterId }),
+  reply: AttesterMeasurements,
+});
+
+export const resultMeasurements = route({
+  method: 'GET',
+  path: '/v1/results/:digest/measurements',
+  access: ['operator'],
+  summary: 'The evidence behind a result with the logs of its boot',
+  params: Exact({ digest: DigestSchema }),
+  reply: AttesterMeasurements,
 });
 
 export const SessionState = Type.Union([

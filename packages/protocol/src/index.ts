@@ -11,4 +11,5 @@ export * from './mec.ts';
 export * from './policies.ts';
 export * from './results.ts';
 export * from './route.ts';
+export * from './signing-approval.ts';
 export * from './transcript.ts';

@@ -9,7 +9,7 @@ import { route } from './route.ts';
 export const AppraisalBasis = Exact({
   /** SHA-256 of the policy (JCS). */
   policy: DigestSchema,
-  /** SHA-256 of what was kept of the attester before (JCS); absent when nothing was. */
+  /** Digest of what was kept of the attester before (docs/formats.md, Result); absent when nothing was. */
   previous: Type.Optional(DigestSchema),
   /** TPMT_PUBLIC of the enrolled AK. */
   ak: Base64(1024),

@@ -18,6 +18,7 @@ export function tidy(store: Store, config: ServerConfig, now: Date): void {
   store.challenges.prune(time - HOUR_MS, before);
   store.joinTokens.prune(time - DAY_MS);
   store.certificates.prune(time);
+  store.continuity.prune();
   store.results.prune(before);
   store.basis.prune(before);
   store.evidence.prune(before);

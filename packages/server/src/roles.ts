@@ -22,6 +22,7 @@ import { imageRoutes } from './images/routes.ts';
 import { logRoutes } from './log/routes.ts';
 import { Policies } from './policies/policies.ts';
 import { policyRoutes } from './policies/routes.ts';
+import { Recent } from './recent.ts';
 import { hashToken, newToken } from './secrets.ts';
 import { sessionRoutes } from './sessions/routes.ts';
 import { layoutOf } from './setup/layout.ts';
@@ -55,10 +56,12 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
     store,
     config,
     policies,
+    ...(loaded.signingAuthority === undefined ? {} : { signingAuthority: loaded.signingAuthority }),
     images: new ImageLookup(store),
     keys: loaded.resultKeys,
     nonces: new Nonces(store, config.attestation.nonceSeconds),
     turns: new Turns(),
+    aks: new Recent(16_384),
   };
   const trust = (): TrustBundle => ({
     issuer: config.issuer,

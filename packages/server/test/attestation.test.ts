@@ -20,6 +20,7 @@ import {
 } from '@kallio/protocol';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { admitted, type TestAttester } from './fixture-attester.ts';
+import { enrolled, requestOf } from './fixture-enrol.ts';
 import { policies } from './fixture-policies.ts';
 import { configure, type TestServer, testServer } from './fixture-server.ts';
 import { Maker, type TestTpm } from './fixture-tpm.ts';
@@ -249,6 +250,49 @@ it('evidence that goes on from where this server is not is no answer, and change
   const honest = await client.call(evidenceSubmit, { body: await device.attest(client) });
   expect(honest.platform.state).toBe('VERIFIED');
   expect(honest.acknowledged).toMatchObject({ instanceLog: 1 });
+});
+
+describe('what is held of an attester', () => {
+  const asked = async (attester: string, enrolment?: string) => {
+    const body = {
+      attester,
+      purpose: 'transport-key' as const,
+      ...(enrolment === undefined ? {} : { enrolment }),
+    };
+    return (await server.client().call(nonceCreate, { body })).from;
+  };
+
+  it('is told to itself, and to nobody who only knows its name', async () => {
+    const client = await device.connect(server);
+    const ran = { instance: 'i1', container: 'c1', image, config: digestOf(utf8('config')) };
+    await device.happen({ verb: 'create', ...ran });
+    await client.call(evidenceSubmit, { body: await device.attest(client) });
+    // The honest twin: by its certificate, and without one by its enrolment.
+    expect(await asked('device-1', device.enrolment)).toMatchObject({
+      instanceLog: 1,
+      boot: expect.any(Number),
+    });
+    const nothing = { ima: 0, instanceLog: 0 };
+    expect(await asked('device-1')).toEqual(nothing);
+    expect(await asked('no-such-name')).toEqual(nothing);
+  });
+
+  it('is told by no other enrolment: one that waits, another’s, one that never was', async () => {
+    const waits = await enrolled(server.client(), two, requestOf(two, 'device-1'));
+    expect(waits.status.state).toBe('held');
+    for (const enrolment of [waits.challenge, 'A'.repeat(24)]) {
+      await expect(asked('device-1', enrolment)).rejects.toThrow(code('ATTESTER_NOT_ADMITTED'));
+    }
+    await expect(asked('device-2', device.enrolment)).rejects.toThrow(code('ATTESTER_NOT_ADMITTED'));
+    await asked('device-1', device.enrolment);
+  });
+
+  it('is told no more once the attester is put out', async () => {
+    await asked('device-1', device.enrolment);
+    const body = { decision: 'refuse', ek: (await shown()).ek } as const;
+    await server.admin().call(attesterDecide, { params: { attester: 'device-1' }, body });
+    await expect(asked('device-1', device.enrolment)).rejects.toThrow(code('ATTESTER_NOT_ADMITTED'));
+  });
 });
 
 describe('a client certificate', () => {

@@ -62,7 +62,7 @@ describe('an attester on a real swtpm', () => {
     expect(await client.call(enrolStatus, { params })).toMatchObject({ reason: { code: 'ENROL_UNPROVEN' } });
     const body = { proof: await answer(one, request, challenge) };
     expect(await client.call(enrolProve, { params, body })).toMatchObject({ state: 'pending' });
-    const nonce = { attester: 'be-1', purpose: 'transport-key' } as const;
+    const nonce = { attester: 'be-1', purpose: 'transport-key', enrolment: challenge.challenge } as const;
     await expect(client.call(nonceCreate, { body: nonce })).rejects.toThrow(code('ATTESTER_NOT_ADMITTED'));
 
     const [waiting] = await listed();

@@ -1,8 +1,9 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { type Digest, digestOf, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
+import { concat, type Digest, digestOf, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
 import {
   type Binding,
   type EvidenceMessage,
+  IMA_PCR,
   INSTANCE_PCR,
   type InstanceEntry,
   type InstanceEvent,
@@ -12,9 +13,10 @@ import {
   QUOTED_PCRS,
   qualifyingData,
   signingKeyQualifyingData,
+  writeImaLog,
 } from '@kallio/evidence';
 import { type Client, certificateCreate, nonceCreate, sessionCreate, sessionOpen } from '@kallio/protocol';
-import { enrol, joinToken, requestOf } from './fixture-enrol.ts';
+import { enrolled, joinToken, requestOf } from './fixture-enrol.ts';
 import type { TestServer } from './fixture-server.ts';
 import type { TestTpm } from './fixture-tpm.ts';
 
@@ -25,16 +27,22 @@ export type Question = Omit<Binding, 'attester' | 'nonce' | 'parts'> & { readonl
 export class TestAttester {
   readonly tpm: TestTpm;
   readonly id: string;
+  /** The challenge by which it was admitted. */
+  readonly enrolment: string;
   readonly log: InstanceEntry[] = [];
   inventory: Inventory = { scope: 'machine', containers: [], changed: [] };
   /** The last client certificate. */
   identity: { certificate: string; key: string } | undefined;
   /** From where on the server wants the instance log. */
   from = 0;
+  /** The kernel's measurement list, an entry each, where this machine measures; and from where on the server wants it. */
+  readonly measured: Uint8Array[] = [];
+  imaFrom = 0;
 
-  constructor(tpm: TestTpm, id: string) {
+  constructor(tpm: TestTpm, id: string, enrolment: string) {
     this.tpm = tpm;
     this.id = id;
+    this.enrolment = enrolment;
   }
 
   /** Appends to the instance log, in the TPM first. */
@@ -44,16 +52,31 @@ export class TestAttester {
     this.log.push(entry);
   }
 
+  /** Measures a file, in the TPM first (template ima-ng). */
+  async measure(name: string, digest: Uint8Array): Promise<void> {
+    const field = (bytes: Uint8Array) => concat(u32le(bytes.length), bytes);
+    const data = concat(field(concat(utf8('sha256:\0'), digest)), field(utf8(`${name}\0`)));
+    await this.tpm.extend(IMA_PCR, sha256(data));
+    const place = this.measured.length;
+    this.measured.push(
+      writeImaLog([{ index: place, pcr: IMA_PCR, template: 'ima-ng', violation: false, data }]),
+    );
+  }
+
   /** Another boot: an empty log. */
   async reboot(): Promise<void> {
     await this.tpm.reboot();
     this.log.length = 0;
     this.from = 0;
+    this.measured.length = 0;
+    this.imaFrom = 0;
   }
 
   /** Evidence that answers a question. */
   async evidence(question: Question): Promise<EvidenceMessage> {
+    const ima = { from: this.imaFrom, entries: toBase64(concat(...this.measured.slice(this.imaFrom))) };
     const parts = {
+      ...(this.measured.length === 0 ? {} : { ima }),
       instanceLog: { from: this.from, entries: this.log.slice(this.from) },
       inventory: this.inventory,
     };
@@ -77,9 +100,15 @@ export class TestAttester {
 
   /** A nonce for a purpose; takes note of where the log is to go on from. */
   async nonce(client: Client, purpose: Question['purpose'], session?: string): Promise<string> {
-    const body = { attester: this.id, purpose, ...(session === undefined ? {} : { session }) };
+    const body = {
+      attester: this.id,
+      purpose,
+      ...(session === undefined ? {} : { session }),
+      ...(purpose === 'transport-key' ? { enrolment: this.enrolment } : {}),
+    };
     const reply = await client.call(nonceCreate, { body });
     this.from = reply.from.instanceLog;
+    this.imaFrom = reply.from.ima;
     return reply.nonce;
   }
 
@@ -136,6 +165,10 @@ export class TestAttester {
   }
 }
 
+function u32le(value: number): Uint8Array {
+  return Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24);
+}
+
 /** Enrols this TPM by a join token. */
 export async function admitted(
   server: TestServer,
@@ -144,6 +177,6 @@ export async function admitted(
   kind: 'builder' | 'device' = 'builder',
 ): Promise<TestAttester> {
   const request = { ...requestOf(tpm, id, await joinToken(server)), kind };
-  await enrol(server.client(), tpm, request);
-  return new TestAttester(tpm, id);
+  const { challenge } = await enrolled(server.client(), tpm, request);
+  return new TestAttester(tpm, id, challenge);
 }

@@ -49,9 +49,15 @@ export async function answer(
 
 /** Both halves of an honest enrolment. */
 export async function enrol(client: Client, tpm: TestTpm, request: EnrolRequest): Promise<EnrolStatus> {
-  const challenge = await client.call(enrolBegin, { body: request });
-  const proof = await answer(tpm, request, challenge);
-  return client.call(enrolProve, { params: { challenge: challenge.challenge }, body: { proof } });
+  return (await enrolled(client, tpm, request)).status;
+}
+
+/** The same, with the challenge by which it was made. */
+export async function enrolled(client: Client, tpm: TestTpm, request: EnrolRequest) {
+  const { challenge, ...rest } = await client.call(enrolBegin, { body: request });
+  const proof = await answer(tpm, request, { challenge, ...rest });
+  const status = await client.call(enrolProve, { params: { challenge }, body: { proof } });
+  return { challenge, status };
 }
 
 /** A join token for so many uses. */

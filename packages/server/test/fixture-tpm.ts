@@ -93,6 +93,8 @@ export class TestTpm {
   readonly #state: string;
   #process: ReturnType<typeof spawn> | undefined;
   #open: { tpm: Tpm; ak: Loaded; signingKey: Loaded } | undefined;
+  /** The policy that the signing key is under, from the next boot on. */
+  signingPolicy: Uint8Array | undefined;
   ekPublic = new Uint8Array(0);
   ekCertificate = new Uint8Array(0);
 
@@ -238,7 +240,10 @@ export class TestTpm {
     };
     const keys = {
       ak: await loaded('ak', akTemplate()),
-      signingKey: await loaded('signing', signingKeyTemplate()),
+      signingKey: await loaded(
+        this.signingPolicy === undefined ? 'signing' : 'governed',
+        signingKeyTemplate(this.signingPolicy),
+      ),
     };
     await flushContext(tpm, root.handle);
     return keys;

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { verifyEar } from '@kallio/appraisal';
@@ -14,10 +15,9 @@ import {
   sessionsList,
   trustShow,
 } from '@kallio/protocol';
-import { parsePublic, publicKeyOf } from '@kallio/tpm/structures';
+import { parsePublic, publicKeyOf, signingAuthority, signingPolicy } from '@kallio/tpm/structures';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { admitted, type TestAttester } from './fixture-attester.ts';
-import { enrol, joinToken, requestOf } from './fixture-enrol.ts';
 import { policies } from './fixture-policies.ts';
 import { configure, type TestServer, testServer } from './fixture-server.ts';
 import { Maker, type TestTpm } from './fixture-tpm.ts';
@@ -263,7 +263,8 @@ describe('a session is not closed', () => {
 
   it('when the TPM got a new AK in between', async () => {
     await one.newAk();
-    await enrol(server.client(), one, requestOf(one, 'be-1', await joinToken(server)));
+    // Another AK: another admission, of which the old enrolment is none.
+    builder = await admitted(server, one, 'be-1');
     client = await builder.connect(server);
     await failsFor(await honest(), 'SESSION_AK_CHANGED');
   });
@@ -306,5 +307,39 @@ describe('a session is not closed', () => {
     const ak = Buffer.from(one.akPublic).toString('base64');
     const again = await honest();
     await failsFor({ ...again, signingKey: { ...again.signingKey, public: ak } }, 'TPM_KEY_RESTRICTION');
+  });
+});
+
+describe('where the operator governs the signing keys', () => {
+  it('a session closes only with a key that is under its approvals', async () => {
+    const operator = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey;
+    const pem = join(dir, 'operator.pem');
+    writeFileSync(pem, operator.export({ format: 'pem', type: 'spki' }));
+    const governed = await testServer({
+      ekRoots: maker.roots,
+      ...policies(dir),
+      signingAuthority: pem,
+    });
+    try {
+      const host = await admitted(governed, two, 'be-9');
+      const open = async () => {
+        const by = await host.connect(governed);
+        return { by, session: await host.openSession(by) };
+      };
+      const first = await open();
+      const body = await host.closing(first.by, first.session, image, statement);
+      await expect(close(first.session, body, first.by)).rejects.toThrow(code('TPM_KEY_AUTH'));
+      // The honest twin: the same host, its signing key under the operator's policy.
+      const spki = new Uint8Array(operator.export({ format: 'der', type: 'spki' }));
+      two.signingPolicy = signingPolicy(signingAuthority(spki));
+      await two.reboot();
+      const second = await open();
+      const closing = await host.closing(second.by, second.session, image, statement);
+      expect(await close(second.session, closing, second.by)).toMatchObject({ state: 'closed' });
+    } finally {
+      two.signingPolicy = undefined;
+      await two.reboot();
+      await governed.stop();
+    }
   });
 });

@@ -64,6 +64,39 @@ describe('the store', () => {
   });
 });
 
+describe('a challenge that was answered', () => {
+  const answered = (id: string, claim: number, expiresAt = T) => {
+    const claimed = claimOf('a', 'ek1');
+    fresh.store.challenges.insert({ challenge: id, answer: hashToken(id), claimed, expiresAt }, 'source');
+    fresh.store.challenges.proven(id, claim);
+  };
+  const known = (id: string) => fresh.store.challenges.get(id) !== undefined;
+
+  it('is kept while its claim is admitted, and forgotten in its time when it is not', () => {
+    const { claim } = fresh.store.claims.insert(claimOf('a', 'ek1'), 'admitted', undefined, 'test', T);
+    const { claim: other } = fresh.store.claims.insert(claimOf('b', 'ek2'), 'pending', undefined, 'test', T);
+    answered('admitted', claim);
+    answered('pending', other);
+    fresh.store.challenges.prune(T + 1, T);
+    expect([known('admitted'), known('pending')]).toEqual([true, true]);
+    fresh.store.challenges.prune(T + 1, T + 1);
+    expect([known('admitted'), known('pending')]).toEqual([true, false]);
+    fresh.store.claims.decide(claim, 'refused', undefined, 'test', T);
+    fresh.store.challenges.prune(T + 1, T + 1);
+    expect(known('admitted')).toBe(false);
+  });
+
+  it('is one of the newest of its claim: who enrols again and again fills nothing', () => {
+    const { claim } = fresh.store.claims.insert(claimOf('a', 'ek1'), 'admitted', undefined, 'test', T);
+    const { claim: other } = fresh.store.claims.insert(claimOf('b', 'ek2'), 'pending', undefined, 'test', T);
+    answered('of another', other);
+    for (let i = 0; i < 40; i++) answered(`c${i}`, claim);
+    const kept = Array.from({ length: 40 }, (_, i) => `c${i}`).filter(known);
+    expect(kept).toEqual(Array.from({ length: 16 }, (_, i) => `c${i + 24}`));
+    expect(known('of another')).toBe(true);
+  });
+});
+
 describe('a join token', () => {
   const hash = hashToken('t');
   it('is good for its uses and no more', () => {

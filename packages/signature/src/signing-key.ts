@@ -7,12 +7,14 @@ import {
   parsePublic,
   parseSignature,
   publicKeyOf,
+  type TpmtPublic,
   verifySignature,
 } from '@kallio/tpm/structures';
 import { signatureError } from './error.ts';
 
 /** A signing key that the AK's own TPM holds. */
 export interface CertifiedKey {
+  readonly key: TpmtPublic;
   /** SHA-256 of its SPKI. */
   readonly spkiDigest: Digest;
   /** SHA-256 of its TPMT_PUBLIC: what the closing quote is bound to. */
@@ -49,7 +51,7 @@ export function certifiedKey(
     return uncertified('The certification was made for another session or nonce.');
   }
   const spki = new Uint8Array(publicKeyOf(key).export({ format: 'der', type: 'spki' }));
-  return { spkiDigest: digestOf(spki), publicDigest: digestOf(bytes) };
+  return { key, spkiDigest: digestOf(spki), publicDigest: digestOf(bytes) };
 }
 
 function uncertified(message: string): never {

@@ -141,9 +141,14 @@ export function akTemplate(): EccPublic {
   return signer({ ...FLAGS, restricted: true, sign: true });
 }
 
-/** An image-signing key: ECDSA P-256, not restricted, as a restricted key can't sign a DSSE envelope. */
-export function signingKeyTemplate(): EccPublic {
-  return signer({ ...FLAGS, sign: true });
+/**
+ * An image-signing key: ECDSA P-256, not restricted, as a restricted key can't sign a DSSE envelope. With a policy, it is
+ * usable by that alone.
+ */
+export function signingKeyTemplate(authPolicy?: Uint8Array): EccPublic {
+  const key = signer({ ...FLAGS, sign: true });
+  if (authPolicy === undefined) return key;
+  return { ...key, authPolicy, attributes: { ...key.attributes, userWithAuth: false } };
 }
 
 /** Sealed data: opened with its authorization value, or by a policy where one is given and only so. */

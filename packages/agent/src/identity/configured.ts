@@ -1,17 +1,30 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parsePemCertificates } from '@kallio/pki';
+import { publicKeyOfPem } from '@kallio/signature';
+import { signingAuthority } from '@kallio/tpm/structures';
 import type { AgentConfig } from '../config.ts';
 import { agentError } from '../error.ts';
+import type { Governance } from './approvals.ts';
 import type { GivenEndorsement } from './endorsement.ts';
 import { openIdentity, type TpmIdentity } from './identity.ts';
 
 /** Opens the identity that a configuration names: its TPM, its keys, its EK certificate. */
 export function identityOf(
-  config: Pick<AgentConfig, 'tpm' | 'stateDir' | 'endorsement'>,
+  config: Pick<AgentConfig, 'tpm' | 'stateDir' | 'endorsement' | 'signing'>,
 ): Promise<TpmIdentity> {
-  const { tpm, stateDir, endorsement = {} } = config;
-  return openIdentity({ tpm, stateDir, endorsement: givenEndorsement(endorsement) });
+  const { tpm, stateDir, endorsement = {}, signing } = config;
+  return openIdentity({
+    tpm,
+    stateDir,
+    endorsement: givenEndorsement(endorsement),
+    ...(signing === undefined ? {} : { governance: governanceOf(signing) }),
+  });
+}
+
+function governanceOf({ authority, approvals }: NonNullable<AgentConfig['signing']>): Governance {
+  const pem = read(authority, () => readFileSync(authority, 'utf8'));
+  return { authority: signingAuthority(publicKeyOfPem(pem).spki), approvals };
 }
 
 /** The EK certificates that a configuration names. A file that can't be read is an error, never a gap. */

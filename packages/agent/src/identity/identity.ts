@@ -24,9 +24,11 @@ import {
   parsePublic,
   publicKeyOf,
   type RsaPublic,
+  signingPolicy,
 } from '@kallio/tpm/structures';
+import { type Governance, withApproval } from './approvals.ts';
 import { type Endorsement, type GivenEndorsement, loadEk, readEndorsement } from './endorsement.ts';
-import { openKeys } from './keys.ts';
+import { loadSigningKey, openKeys, replaceSigningKey } from './keys.ts';
 
 /** TPMS_ATTEST and TPMT_SIGNATURE. */
 export interface AttestedBytes {
@@ -53,14 +55,18 @@ export interface TpmIdentity {
   ): Promise<AttestedBytes & { readonly values: ReadonlyMap<number, Uint8Array> }>;
   pcrExtend(pcr: number, digest: Uint8Array): Promise<void>;
   pcrRead(pcr: number): Promise<Uint8Array>;
+  /** Values of the SHA-256 bank now. Not quoted: for an operator to look at, not for a verifier. */
+  pcrValues(pcrs: readonly number[]): Promise<ReadonlyMap<number, Uint8Array>>;
   /**
    * Boot and time as this AK's attestations name them: counts of reset and restart are obfuscated in attestations by
    * keys outside the platform and endorsement hierarchies (TPM 2.0 Part 1, "Attestation"), differently for each key.
    */
   clock(): Promise<{ resetCount: number; restartCount: number; clock: bigint; safe: boolean }>;
   certifySigningKey(qualifyingData: Uint8Array): Promise<AttestedBytes>;
-  /** ECDSA over a SHA-256 digest, DER. */
+  /** ECDSA over a SHA-256 digest, DER. `SIGNING_NOT_APPROVED` where the operator governs the key and it may not sign now. */
   sign(digest: Uint8Array): Promise<Uint8Array>;
+  /** Puts a new signing key in the old one's place, which signs nothing more. */
+  rotateSigningKey(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -72,12 +78,18 @@ export async function openIdentity(options: {
   readonly tpm: string;
   readonly stateDir: string;
   readonly endorsement?: GivenEndorsement;
+  /** Under whose approvals the signing key may be used; by default it needs none. */
+  readonly governance?: Governance;
 }): Promise<TpmIdentity> {
   const tpm = Tpm.open(options.tpm);
   try {
     await flushLeftovers(tpm);
     const endorsement = await readEndorsement(tpm, options.endorsement);
-    const { ak, signingKey } = await openKeys(tpm, options.stateDir);
+    const { governance } = options;
+    const policy = governance === undefined ? undefined : signingPolicy(governance.authority);
+    const keys = await openKeys(tpm, options.stateDir, policy);
+    const { ak } = keys;
+    let { signingKey } = keys;
     // The public area that stands in the certificate: one that was just read could be an interposer's.
     const ekPublic = parsePublic(endorsement.public);
     if (ekPublic.type === 'keyedhash') throw new Error('an EK is an asymmetric key');
@@ -85,14 +97,16 @@ export async function openIdentity(options: {
     const session = await guardingSession(tpm, endorsement, ekPublic);
     // Attack: someone on the bus drops an extend of the instance log's PCR, or puts another quote in the answer's place.
     const guarded = { authorizations: [{ kind: 'session', session } as const] };
-    const spki = publicKeyOf(parsePublic(signingKey.public)).export({ format: 'der', type: 'spki' });
     return {
       ekCertificate: endorsement.certificate,
       intermediates: endorsement.intermediates,
       ekPublic: endorsement.public,
       akPublic: ak.public,
       akName: ak.name,
-      signingKey: { public: signingKey.public, spki: new Uint8Array(spki) },
+      get signingKey() {
+        const spki = publicKeyOf(parsePublic(signingKey.public)).export({ format: 'der', type: 'spki' });
+        return { public: signingKey.public, spki: new Uint8Array(spki) };
+      },
 
       async activateCredential(credentialBlob, encryptedSecret) {
         const ek = { ...(await loadEk(tpm, endorsement.profile)), ...ekReference };
@@ -154,6 +168,8 @@ export async function openIdentity(options: {
         return value ?? new Uint8Array(0);
       },
 
+      pcrValues: (pcrs) => readPcrs(tpm, 'sha256', pcrs),
+
       async clock() {
         const { attest } = await quote(tpm, ak, new Uint8Array(0), [], guarded);
         return parseAttest(attest).clockInfo;
@@ -161,7 +177,27 @@ export async function openIdentity(options: {
 
       certifySigningKey: (qualifyingData) => certify(tpm, signingKey, ak, qualifyingData, guarded),
 
-      sign: async (digest) => ecdsaDer(await sign(tpm, signingKey, digest, guarded)),
+      async sign(digest) {
+        if (governance === undefined) return ecdsaDer(await sign(tpm, signingKey, digest, guarded));
+        // Attack: someone on the bus has the key sign another digest while the policy session is good for it.
+        const sessions = [{ kind: 'session', session, encrypt: 'command' } as const];
+        const read = (pcrs: readonly number[]) => readPcrs(tpm, 'sha256', pcrs);
+        return withApproval(tpm, governance, read, async (approved) => {
+          const authorizations = [{ kind: 'policy', session: approved } as const];
+          return ecdsaDer(await sign(tpm, signingKey, digest, { authorizations, sessions }));
+        });
+      },
+
+      async rotateSigningKey() {
+        // A TPM has three slots, and to make a key takes two beside the AK's.
+        await flushContext(tpm, signingKey.handle);
+        try {
+          await replaceSigningKey(tpm, options.stateDir, policy);
+        } finally {
+          // The old one still, where no new one could be made.
+          signingKey = await loadSigningKey(tpm, options.stateDir);
+        }
+      },
 
       async close() {
         await flushContext(tpm, session.handle).catch(() => undefined);

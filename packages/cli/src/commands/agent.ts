@@ -36,6 +36,24 @@ export function agentCommand(context: Context): Command {
       )
         .requiredOption('--socket <path>', 'the agent’s UNIX socket')
         .action((flags: { socket: string }) => attest(context, flags.socket)),
+    )
+    .addCommand(
+      command(
+        'signing-state',
+        'the PCR values in which a build host’s signing key would be used, for its operator to approve',
+        'kallio agent signing-state --socket /var/lib/kallio-agent/agent.sock > state.json',
+      )
+        .requiredOption('--socket <path>', 'the agent’s UNIX socket')
+        .action((flags: { socket: string }) => signingState(context, flags.socket)),
+    )
+    .addCommand(
+      command(
+        'rotate-signing-key',
+        'make a new signing key; what the old one signed verifies as before',
+        'kallio agent rotate-signing-key --socket /var/lib/kallio-agent/agent.sock',
+      )
+        .requiredOption('--socket <path>', 'the agent’s UNIX socket')
+        .action((flags: { socket: string }) => rotateSigningKey(context, flags.socket)),
     );
   return agent;
 }
@@ -73,4 +91,16 @@ async function attest(context: Context, socket: string): Promise<void> {
   const shown = await withAgent(socket, (client) => client.call(agentAttest, {}));
   context.exit = shown.state === 'VERIFIED' ? 0 : 1;
   context.output.result(shown, `${shown.state} (result ${shown.result})`);
+}
+
+async function signingState({ output }: Context, socket: string): Promise<void> {
+  const { agentSigningState } = await import('@kallio/protocol');
+  const state = await withAgent(socket, (client) => client.call(agentSigningState, {}));
+  output.result(state, JSON.stringify(state, null, 2));
+}
+
+async function rotateSigningKey({ output }: Context, socket: string): Promise<void> {
+  const { agentRotateSigningKey } = await import('@kallio/protocol');
+  const shown = await withAgent(socket, (client) => client.call(agentRotateSigningKey, {}));
+  output.result(shown, `The signing key is ${shown.signingKey} from now on.`);
 }

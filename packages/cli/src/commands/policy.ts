@@ -1,6 +1,10 @@
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
+import { readJson, readSecret, secretInto, writeFile } from '../files.ts';
+import { cliError } from '../output/output.ts';
+import { policyCheckCommand } from './policy-check.ts';
 import { policyMergeCommand } from './policy-merge.ts';
 import { inForceCommands } from './policy-set.ts';
 
@@ -32,8 +36,37 @@ export function policyCommand(context: Context): Command {
       )
         .requiredOption('--kind <kind>', 'builder or device')
         .action((flags: { kind: string }) => bareTpm(context, flags.kind)),
+    )
+    .addCommand(
+      command(
+        'signing-authority',
+        'make the operator’s key that approves in which states build hosts may sign',
+        'kallio policy signing-authority --key operator.key --public operator.pub',
+      )
+        .requiredOption(
+          '--key <file>',
+          'where to write the private key (mode 0600); keep it off the build hosts',
+        )
+        .requiredOption(
+          '--public <file>',
+          'where to write the public key: for the server and the build hosts',
+        )
+        .action((flags: { key: string; public: string }) => signingAuthority(context, flags)),
+    )
+    .addCommand(
+      command(
+        'authorize-signing',
+        'approve a build host’s PCR state: signing keys under this key may sign in it',
+        'kallio policy authorize-signing --key operator.key --state state.json > approvals/kernel-6.1.json',
+      )
+        .requiredOption('--key <file>', 'the operator’s private key')
+        .requiredOption(
+          '--state <file>',
+          'what kallio agent signing-state printed; for an update, its announced values',
+        )
+        .action((flags: { key: string; state: string }) => authorizeSigning(context, flags)),
     );
-  policy.addCommand(policyMergeCommand(context));
+  policy.addCommand(policyMergeCommand(context)).addCommand(policyCheckCommand(context));
   for (const one of inForceCommands(context)) policy.addCommand(one);
   return policy;
 }
@@ -66,4 +99,33 @@ async function bareTpm({ output }: Context, kind: string): Promise<void> {
   if (kind !== 'builder' && kind !== 'device') throw cliError('USAGE', 'The kind is builder or device.');
   const policy = bareTpmPolicy(`bare-tpm-${kind}`, kind);
   output.result(policy, JSON.stringify(policy, null, 2));
+}
+
+async function signingAuthority(
+  { output }: Context,
+  flags: { readonly key: string; readonly public: string },
+): Promise<void> {
+  const { makeAuthority } = await import('../signing/authority.ts');
+  // Every key that it governs would be lost with it.
+  if (existsSync(flags.key))
+    throw cliError('CLI_FILE', `${flags.key} is there already; it is not overwritten.`);
+  const made = await secretInto(
+    flags.key,
+    async () => makeAuthority(),
+    ({ privatePem }) => privatePem.trimEnd(),
+  );
+  writeFile(flags.public, made.publicPem);
+  output.result(
+    { key: flags.key, public: flags.public },
+    `${flags.key}: the private key, for kallio policy authorize-signing\n${flags.public}: for the server and the build hosts`,
+  );
+}
+
+async function authorizeSigning(
+  { output }: Context,
+  flags: { readonly key: string; readonly state: string },
+): Promise<void> {
+  const { approve } = await import('../signing/authority.ts');
+  const approval = approve(readSecret(flags.key), readJson(flags.state));
+  output.result(approval, JSON.stringify(approval, null, 2));
 }

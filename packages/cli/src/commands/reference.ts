@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { type Context, command } from '../context.ts';
+import { type ServerOptions, withServer } from '../connect.ts';
+import { type Context, command, serverOptions } from '../context.ts';
 import { replaceFile } from '../files.ts';
 import { EXIT } from '../output/exit.ts';
 import { cliError } from '../output/output.ts';
@@ -18,6 +19,12 @@ interface ScanFlags extends Target {
   readonly all?: true;
   readonly mounts?: true;
   readonly paths?: string;
+}
+
+interface LearnFlags extends Target, ServerOptions {
+  readonly policy?: string;
+  readonly paths?: string;
+  readonly evidence?: string;
 }
 
 /** `kallio reference`: reference values for policies. */
@@ -50,6 +57,25 @@ export function referenceCommand(context: Context): Command {
         'write each path with its digest there, as sha256sum does: kallio policy check reads it',
       )
       .action((sources: string[], flags: ScanFlags) => scan(context, sources, flags)),
+  );
+  reference.addCommand(
+    serverOptions(
+      targeted(
+        command(
+          'learn',
+          'take what a machine that you hold to be well has shown the server',
+          'kallio reference learn cabinet-7 --policy devices-1 --out device.json',
+        ),
+      ),
+    )
+      .argument('<attester>', 'the attester')
+      .option(
+        '--policy <id>',
+        'with --out: write a whole policy of this id, with nothing in it but what is learnt',
+      )
+      .option('--paths <file>', 'write each measured path with its digest there')
+      .option('--evidence <file>', 'keep the evidence there: kallio policy check takes it')
+      .action((attester: string, flags: LearnFlags) => learnFrom(context, attester, flags)),
   );
   return reference;
 }
@@ -97,6 +123,54 @@ async function scan(context: Context, sources: string[], flags: ScanFlags): Prom
   );
 }
 
+async function learnFrom({ output }: Context, attester: string, flags: LearnFlags): Promise<void> {
+  requireTarget(flags);
+  if (flags.policy !== undefined && flags.out === undefined) {
+    throw cliError('USAGE', 'A whole policy goes to a file of its own: give --out FILE.');
+  }
+  const [{ attesterMeasurements }, { learn, policyOf }, { setBytes, writeWithSets }] = await Promise.all([
+    import('@kallio/protocol'),
+    import('../reference/learn.ts'),
+    import('../reference/fragment.ts'),
+  ]);
+  const measurements = await withServer(flags, (client) =>
+    client.call(attesterMeasurements, { params: { attester } }),
+  );
+  const learnt = learn(measurements);
+  if (flags.paths !== undefined) replaceFile(flags.paths, Buffer.from(learnt.listing));
+  if (flags.evidence !== undefined) replaceFile(flags.evidence, Buffer.from(JSON.stringify(measurements)));
+  const sets = setBytes(learnt.sets);
+  let written: Written;
+  if (flags.policy !== undefined && flags.out !== undefined) {
+    writeWithSets(flags.out, policyOf(learnt, flags.policy), sets);
+    written = { written: flags.out, policy: flags.policy };
+  } else written = await deliver({ file: learnt.file, sets }, flags);
+  const { state, at, result } = measurements;
+  const { limits, reference } = learnt.file;
+  output.result(
+    { attester, state, at, result, classes: Object.fromEntries(learnt.counts), limits, ...written },
+    [
+      `${attester} was ${state} at ${at} (${result}).`,
+      table(
+        ['class', 'values'],
+        [
+          ...(reference.boot ?? []).map((one) => [`PCR ${one.pcr}, ${one.class}`, String(one.values.length)]),
+          ...Object.keys(reference.pcrs ?? {}).map((pcr) => [`PCR ${pcr}`, 'whole value']),
+          ...[...learnt.counts].map(([name, count]) => [name, String(count)]),
+        ],
+        'Nothing was measured.',
+      ),
+      '',
+      writtenTo(written),
+      ...limits.map((limit) => `  ${limit}`),
+    ].join('\n'),
+  );
+}
+
+function writtenTo({ written, policy }: Written): string {
+  return `Written to ${written}${policy === undefined ? '' : `, policy ${policy}`}.`;
+}
+
 function requireTarget({ out, into }: Target): void {
   if ((out === undefined) === (into === undefined)) {
     throw cliError('USAGE', 'Where to? Give --out FILE or --into POLICY.');
@@ -129,7 +203,7 @@ function describe(outcome: ScanOutcome, written: Written, limits: ReferenceFile[
     table(['class', 'digests'], rows, 'No file.'),
     '',
     ...(skipped.length === 0 ? [] : [`Passed over, ${skipped.length}:`, ...shown, '']),
-    `${outcome.files} files; written to ${written.written}${written.policy === undefined ? '' : `, policy ${written.policy}`}.`,
+    `${outcome.files} files. ${writtenTo(written)}`,
     ...limits.map((limit) => `  ${limit}`),
   ].join('\n');
 }

@@ -10,6 +10,7 @@ interface InitFlags {
   readonly trustDomain: string;
   readonly ekRoot: string[];
   readonly builderPolicy?: string;
+  readonly signingAuthority?: string;
   readonly devicePolicy?: string;
   readonly tokenFile?: string;
 }
@@ -38,6 +39,10 @@ export function serverCommand(context: Context): Command {
           [],
         )
         .option('--builder-policy <file>', 'appraisal policy for build hosts')
+        .option(
+          '--signing-authority <file>',
+          'PEM of the operator’s key: build hosts sign only in states it approved',
+        )
         .option('--device-policy <file>', 'appraisal policy for devices')
         .option('--token-file <file>', 'write the admin token there instead of printing it')
         .action((flags: InitFlags) => init(context, flags)),
@@ -81,6 +86,7 @@ async function init({ output }: Context, flags: InitFlags): Promise<void> {
       log: { name: first },
       ekRoots: flags.ekRoot,
       ...(flags.builderPolicy === undefined ? {} : { builderPolicy: flags.builderPolicy }),
+      ...(flags.signingAuthority === undefined ? {} : { signingAuthority: flags.signingAuthority }),
       ...(flags.devicePolicy === undefined ? {} : { devicePolicy: flags.devicePolicy }),
     });
   const ca = join(flags.data, 'ca.pem');

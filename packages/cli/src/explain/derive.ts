@@ -4,6 +4,7 @@ import {
   appraise,
   type Continuity,
   continuityFromJson,
+  continuityRoot,
   type EarClaims,
   earPayload,
   type ImageReference,
@@ -55,10 +56,10 @@ export async function derive(material: Material, trust: TrustBundle, sets: Refer
   requireDigest(message, claims.platform.evidence, 'the evidence', '/evidence');
   requireDigest(material.policy, basis.policy, 'the policy', '/policy');
   const policy = decodeShape(AppraisalPolicy, material.policy, 'REPLY_INVALID', 'The policy');
-  if (basis.previous !== undefined)
-    requireDigest(material.previous, basis.previous, 'what was kept before', '/previous');
   const previous =
-    basis.previous === undefined ? undefined : continuityFromJson(canonicalize(material.previous));
+    basis.previous === undefined ? undefined : continuityFromJson(canonicalize(material.previous ?? null));
+  if (previous !== undefined && continuityRoot(previous).digest !== basis.previous)
+    throw unusable('what was kept before has not the digest that it rests on', '/previous');
   const { nonce, session, subject, statement, signingKey, tlsKey } = basis.expected;
   const appraisal = appraise({
     message,

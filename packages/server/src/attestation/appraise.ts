@@ -95,7 +95,7 @@ export function judge(
   const appraisal = appraise({
     message,
     expected: { ...asked, attester: claim.attester, nonce: message.nonce },
-    akPublic: claim.akPublic,
+    akPublic: akOf(verifier, claim),
     endorsement,
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
@@ -120,6 +120,13 @@ export function judge(
     ...(kept === undefined ? {} : { previous: kept.value }),
     version: kept?.version ?? 0,
   };
+}
+
+/** The same array each time. */
+function akOf({ aks }: Verifier, { ak, akPublic }: Claim): Uint8Array {
+  const known = aks.get(ak);
+  if (known === undefined) aks.set(ak, akPublic);
+  return known ?? akPublic;
 }
 
 /** How far this server believes who certified a claim’s TPM: only as far as its configuration says. */

@@ -17,20 +17,48 @@ import type { Verifier } from './verifier.ts';
 export function admittedClaim(store: Store, attester: string): Claim {
   const claim = store.claims.admittedAs(attester);
   if (claim !== undefined) return claim;
-  throw new KallioError('ATTESTER_NOT_ADMITTED' satisfies ServerCode, `${attester} is not admitted here.`, {
+  throw notAdmitted(attester);
+}
+
+function notAdmitted(attester: string) {
+  return new KallioError('ATTESTER_NOT_ADMITTED' satisfies ServerCode, `${attester} is not admitted here.`, {
     hint: 'Enrol it, or let the operator decide on its claim.',
   });
 }
 
+/** What a nonce is asked for. */
+interface NonceQuestion {
+  readonly attester: string;
+  readonly purpose: Purpose;
+  readonly session?: string | undefined;
+}
+
 /** A nonce for evidence, and where the attester's logs are to go on from. */
-export function nonceFor(
+export function nonceFor(verifier: Verifier, asked: NonceQuestion, now: Date) {
+  const held = heldOfClaim(verifier, admittedClaim(verifier.store, asked.attester));
+  return { ...issued(verifier, asked, now), from: held };
+}
+
+/** The same for who shows no certificate. What is held is told to who was admitted by this enrolment, and no one else. */
+export function nonceForStranger(
   verifier: Verifier,
-  asked: { readonly attester: string; readonly purpose: Purpose; readonly session?: string | undefined },
+  asked: NonceQuestion & { readonly enrolment?: string | undefined },
   now: Date,
 ) {
-  const claim = admittedClaim(verifier.store, asked.attester);
-  const { nonce, expiresAt } = verifier.nonces.issue(asked, now);
-  return { nonce, expiresAt: isoTime(expiresAt), from: heldOfClaim(verifier, claim) };
+  const { attester, purpose, enrolment } = asked;
+  // Attack: an outsider counts a machine's boots and starts, or tries out names. A nonce alone says nothing.
+  if (enrolment === undefined) {
+    return { ...issued(verifier, { attester, purpose }, now), from: { ima: 0, instanceLog: 0 } };
+  }
+  const claim = verifier.store.challenges.get(enrolment)?.claim;
+  if (claim === undefined || verifier.store.claims.admittedAs(attester)?.claim !== claim)
+    throw notAdmitted(attester);
+  return nonceFor(verifier, { attester, purpose }, now);
+}
+
+function issued({ nonces }: Verifier, { attester, purpose, session }: NonceQuestion, now: Date) {
+  const { nonce, expiresAt } = nonces.issue({ attester, purpose, session }, now);
+  return { nonce, expiresAt: isoTime(expiresAt) };
 }
 
 /** What this server holds of a claim, and its evidence need not show again. */

@@ -1,16 +1,25 @@
 import { KallioError } from '@kallio/codec';
 import {
   ATTESTER_STREAM,
+  attesterMeasurements,
   certificateCreate,
   evidenceSubmit,
   nonceCreate,
   type ProtocolCode,
+  resultMeasurements,
 } from '@kallio/protocol';
 import type { Streams } from '@kallio/protocol/serve';
 import { attesterOf, requireAccess } from '@kallio/protocol/serve';
 import { callingAttester } from '../http/caller.ts';
 import type { Mount } from '../http/mount.ts';
-import { type CertificateIssuer, issueCertificate, nonceFor, submitEvidence } from './evidence.ts';
+import {
+  type CertificateIssuer,
+  issueCertificate,
+  nonceFor,
+  nonceForStranger,
+  submitEvidence,
+} from './evidence.ts';
+import { measurementsBehind, measurementsOf } from './measurements.ts';
 import { resultRoutes } from './results.ts';
 
 /** Routes of attestation outside sessions. */
@@ -29,7 +38,9 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
         'Only the attester itself may ask for such a nonce.',
       );
     }
-    return nonceFor(verifier, body, context.now);
+    return caller === undefined
+      ? nonceForStranger(verifier, body, context.now)
+      : nonceFor(verifier, body, context.now);
   });
   mount.route(
     certificateCreate,
@@ -42,6 +53,8 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
     { bodyLimit },
   );
   resultRoutes(mount, verifier);
+  mount.route(attesterMeasurements, ({ params }) => measurementsOf(verifier, params.attester));
+  mount.route(resultMeasurements, ({ params }) => measurementsBehind(verifier, params.digest));
   mount.app.get(
     ATTESTER_STREAM,
     { schema: { summary: 'Server-sent events to an attester' } },

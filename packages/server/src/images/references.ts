@@ -1,6 +1,7 @@
 import type { ImageReference } from '@kallio/appraisal';
 import { type Digest, decodeShape, parseJson } from '@kallio/codec';
 import { Type } from 'typebox';
+import { Recent } from '../recent.ts';
 import type { Store } from '../store/store.ts';
 
 /** What an appraisal needs of a file manifest; its digest was checked when it came in. */
@@ -12,7 +13,7 @@ const CACHED = 64;
 /** Reference values of images, for appraising their instances. */
 export class ImageLookup {
   readonly #store: Store;
-  readonly #parsed = new Map<Digest, ImageReference>();
+  readonly #parsed = new Recent<Digest, ImageReference>(CACHED);
 
   constructor(store: Store) {
     this.#store = store;
@@ -33,8 +34,6 @@ export class ImageLookup {
       'A file manifest',
     );
     const reference: ImageReference = { files: new Map(files.map(({ path, sha256 }) => [path, sha256])) };
-    const [oldest] = this.#parsed.keys();
-    if (this.#parsed.size >= CACHED && oldest !== undefined) this.#parsed.delete(oldest);
     this.#parsed.set(fileManifest, reference);
     return reference;
   }

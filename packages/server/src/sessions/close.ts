@@ -2,6 +2,7 @@ import type { SessionClaims } from '@kallio/appraisal';
 import { canonicalDigest, type Digest, KallioError, parseDigest, type Refusal, refusal } from '@kallio/codec';
 import type { CallInput, SessionRecord, sessionClose } from '@kallio/protocol';
 import { type CertifiedKey, certifiedKey } from '@kallio/signature';
+import { checkGoverned } from '@kallio/tpm/structures';
 import { type Judged, judge, recordResult, signResult } from '../attestation/appraise.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
@@ -84,6 +85,8 @@ async function closeOpen(
     statement,
     signingKey: signingKey.publicDigest,
   } as const;
+  // Stops a key that would sign in any state from being vouched for where the operator governs its build hosts' keys.
+  if (verifier.signingAuthority !== undefined) checkGoverned(signingKey.key, verifier.signingAuthority);
   const judged = judge(verifier, claim, closing.evidence, asked, now);
   const reason = whyNotClosed(session, judged);
   const evidence = judged.appraisal.evidenceDigest;

@@ -3,6 +3,8 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fromUtf8, KallioError } from '@kallio/codec';
 import { createAuthority, parsePemCertificates } from '@kallio/pki';
+import { publicKeyOfPem } from '@kallio/signature';
+import { pemOf } from '@kallio/tlog';
 import type { ServerCode } from '../codes.ts';
 import { hashToken, newToken } from '../secrets.ts';
 import { openStore } from '../store/store.ts';
@@ -21,6 +23,8 @@ export interface InitOptions extends ConfigDecisions {
   /** Appraisal policies: paths of JSON files. Without one, attesters of that kind can't be verified. */
   readonly builderPolicy?: string;
   readonly devicePolicy?: string;
+  /** PEM file of the operator's key that signing keys must be under the approvals of. */
+  readonly signingAuthority?: string;
 }
 
 /** Years of the two private authorities. */
@@ -36,7 +40,7 @@ export async function initServer(
   options: InitOptions,
   now = new Date(),
 ): Promise<{ adminToken: string; ca: string }> {
-  const { dataDir, ekRoots, builderPolicy, devicePolicy, ...decisions } = options;
+  const { dataDir, ekRoots, builderPolicy, devicePolicy, signingAuthority, ...decisions } = options;
   const layout = layoutOf(dataDir);
   if (existsSync(layout.config)) {
     throw new KallioError(
@@ -55,16 +59,24 @@ export async function initServer(
     { from: devicePolicy, to: layout.devicePolicy },
   ].flatMap(({ from, to }) => (from === undefined ? [] : policyFiles(from, to)));
 
+  const authority = signingAuthority === undefined ? undefined : readAuthority(signingAuthority);
+
   for (const dir of [layout.root, layout.keys, layout.ekRoots, layout.policies, layout.policySets]) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
   const ca = await createKeys(layout, config.names, config.trustDomain, now);
   for (const [i, { pem }] of roots.entries()) writeDurably(join(layout.ekRoots, `root-${i + 1}.pem`), pem);
   for (const { to, content } of policies) writeDurably(to, content);
+  if (authority !== undefined) writeDurably(layout.signingAuthority, authority);
   const adminToken = resetAdminToken(dataDir, now);
   // Last, because its presence says that the rest is there.
   writeDurably(layout.config, `${JSON.stringify(config, null, 2)}\n`);
   return { adminToken, ca };
+}
+
+/** The operator's key, in the one form that is kept. */
+function readAuthority(path: string): string {
+  return pemOf(publicKeyOfPem(fromUtf8(new Uint8Array(readFileSync(path)))).spki);
 }
 
 /**

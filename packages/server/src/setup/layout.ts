@@ -22,6 +22,8 @@ export function layoutOf(dataDir: string) {
     policySets: join(dataDir, 'policies', 'sets'),
     builderPolicy: join(dataDir, 'policies', 'builder.json'),
     devicePolicy: join(dataDir, 'policies', 'device.json'),
+    /** PEM of the operator's key: with it, only signing keys under its approvals may sign for a session. */
+    signingAuthority: join(dataDir, 'policies', 'signing-authority.pem'),
     store: join(dataDir, 'store.sqlite'),
     lock: join(dataDir, 'lock.sqlite'),
     log: join(dataDir, 'log'),

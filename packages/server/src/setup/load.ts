@@ -5,7 +5,9 @@ import type { AppraisalPolicy, ReferenceSet } from '@kallio/appraisal';
 import { type Digest, KallioError, sha256, toHex } from '@kallio/codec';
 import { parsePemCertificates } from '@kallio/pki';
 import type { AttesterKind } from '@kallio/protocol';
+import { publicKeyOfPem } from '@kallio/signature';
 import type { LogKeys } from '@kallio/tlog';
+import { type EccPublic, signingAuthority } from '@kallio/tpm/structures';
 import type { ServerCode } from '../codes.ts';
 import { readConfig, type ServerConfig } from './config.ts';
 import type { Layout } from './layout.ts';
@@ -23,6 +25,8 @@ export interface Loaded {
   /** DER. */
   readonly ekRoots: readonly Uint8Array[];
   readonly policies: ReadonlyMap<AttesterKind, AppraisalPolicy>;
+  /** The operator whose approvals every signing key must be under; without one, none needs to be. */
+  readonly signingAuthority?: EccPublic;
   /** Every reference set that one of the policies names. */
   readonly sets: ReadonlyMap<Digest, ReferenceSet>;
 }
@@ -49,6 +53,9 @@ export function loadDataDir(layout: Layout): Loaded {
     policies.set(kind, file.policy);
     for (const [digest, set] of file.sets) sets.set(digest, set);
   }
+  const authority = existsSync(layout.signingAuthority)
+    ? signingAuthority(publicKeyOfPem(read(layout.signingAuthority)).spki)
+    : undefined;
   const config = readConfig(layout.config);
   const ekRoots = readdirSync(layout.ekRoots)
     .filter((name) => name.endsWith('.pem'))
@@ -69,6 +76,7 @@ export function loadDataDir(layout: Layout): Loaded {
     },
     ekRoots,
     policies,
+    ...(authority === undefined ? {} : { signingAuthority: authority }),
     sets,
   };
 }

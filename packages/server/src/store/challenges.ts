@@ -23,6 +23,9 @@ export interface Outstanding {
   readonly fromSource: number;
 }
 
+/** Answered challenges that are kept of one claim. */
+const MAX_PROVEN = 16;
+
 /** Credential challenges. */
 export class Challenges {
   readonly #db: Database;
@@ -79,12 +82,27 @@ export class Challenges {
     this.#db
       .sql(`UPDATE challenges SET state = 'proven', claim = ? WHERE challenge = ?`)
       .run(claim, challenge);
+    // An attester that enrols again and again keeps the newest ones only.
+    this.#db
+      .sql(
+        `DELETE FROM challenges WHERE claim = ?1 AND rowid NOT IN
+           (SELECT rowid FROM challenges WHERE claim = ?1 ORDER BY rowid DESC LIMIT ?2)`,
+      )
+      .run(claim, MAX_PROVEN);
   }
 
-  /** Forgets challenges that ended before `before`; those that were answered rightly, before `provenBefore`. */
+  /**
+   * Forgets challenges that ended before `before`; those that were answered rightly, before `provenBefore`, unless their
+   * claim is admitted: they are how the attester shows that it is the one.
+   */
   prune(before: number, provenBefore: number): void {
     this.#db.sql(`DELETE FROM challenges WHERE state <> 'proven' AND expires_at < ?`).run(before);
-    this.#db.sql(`DELETE FROM challenges WHERE expires_at < ?`).run(provenBefore);
+    this.#db
+      .sql(
+        `DELETE FROM challenges WHERE expires_at < ? AND (claim IS NULL OR
+           claim NOT IN (SELECT claim FROM claims WHERE state = 'admitted'))`,
+      )
+      .run(provenBefore);
   }
 }
 

@@ -1,9 +1,16 @@
-import { type Continuity, continuityFromJson, continuityToJson } from '@kallio/appraisal';
-import type { Digest } from '@kallio/codec';
-import { KallioError } from '@kallio/codec';
+import {
+  type Continuity,
+  continuityFromJson,
+  continuityToJson,
+  keptEventLogFromJson,
+  keptInventoryFromJson,
+} from '@kallio/appraisal';
+import { type Digest, KallioError } from '@kallio/codec';
 import type { ProtocolCode } from '@kallio/protocol';
 import type { Database } from '@kallio/store';
-import { integer, text } from '@kallio/store';
+import { integer, optional, text } from '@kallio/store';
+import { Recent } from '../recent.ts';
+import { ContinuityParts } from './continuity-parts.ts';
 
 /** What was judged of an attester's logs so far, and how often that has been replaced. */
 export interface KeptContinuity {
@@ -11,37 +18,84 @@ export interface KeptContinuity {
   readonly value: Continuity;
 }
 
+/** Attesters whose continuity stays read. */
+const RECENT = 16_384;
+
 /** Where each attester's logs were judged up to, in the boot that was last seen. */
 export class ContinuityStore {
   readonly #db: Database;
+  readonly #eventLogs: ContinuityParts<NonNullable<Continuity['eventLog']>>;
+  readonly #inventories: ContinuityParts<NonNullable<Continuity['inventory']>>;
+  /** By claim, with the result that it rests on: what was rolled back rests on one that no row names. */
+  readonly #recent = new Recent<number, { readonly result: string; readonly value: Continuity }>(RECENT);
 
   constructor(db: Database) {
     this.#db = db;
+    this.#eventLogs = new ContinuityParts(db, keptEventLogFromJson);
+    this.#inventories = new ContinuityParts(db, keptInventoryFromJson);
   }
 
   get(claim: number): KeptContinuity | undefined {
-    const row = this.#db.sql('SELECT version, value FROM continuity WHERE claim = ?').get(claim);
-    return row === undefined
-      ? undefined
-      : { version: integer(row, 'version'), value: continuityFromJson(text(row, 'value')) };
+    const row = this.#db.sql('SELECT version, result FROM continuity WHERE claim = ?').get(claim);
+    if (row === undefined) return undefined;
+    const result = text(row, 'result');
+    const recent = this.#recent.get(claim);
+    const value = recent?.result === result ? recent.value : this.#read(claim, result);
+    return { version: integer(row, 'version'), value };
+  }
+
+  #read(claim: number, result: string): Continuity {
+    const row =
+      this.#db.sql('SELECT value, event_log, inventory FROM continuity WHERE claim = ?').get(claim) ?? {};
+    const eventLog = optional(row, 'event_log', text);
+    const inventory = optional(row, 'inventory', text);
+    const value = {
+      ...continuityFromJson(text(row, 'value')),
+      ...(eventLog === undefined ? {} : { eventLog: this.#eventLogs.get(eventLog) }),
+      ...(inventory === undefined ? {} : { inventory: this.#inventories.get(inventory) }),
+    };
+    this.#recent.set(claim, { result, value });
+    return value;
   }
 
   /** Replaces version `from` (0: none yet). Stops two judgements from the same point from both being kept. */
   set(claim: number, from: number, value: Continuity, result: Digest): void {
+    const { eventLog, inventory, ...others } = value;
+    const log = eventLog === undefined ? undefined : this.#eventLogs.keep(eventLog);
+    const runs = inventory === undefined ? undefined : this.#inventories.keep(inventory);
     const { changes } = this.#db
       .sql(
-        `INSERT INTO continuity (claim, version, value, result) VALUES (?, 1, ?, ?)
-           ON CONFLICT (claim) DO UPDATE SET version = version + 1, value = excluded.value, result = excluded.result
+        `INSERT INTO continuity (claim, version, value, result, event_log, inventory) VALUES (?, 1, ?, ?, ?, ?)
+           ON CONFLICT (claim) DO UPDATE SET version = version + 1, value = excluded.value, result = excluded.result,
+             event_log = excluded.event_log, inventory = excluded.inventory
            WHERE version = ?`,
       )
-      .run(claim, continuityToJson(value), result, from);
-    if (Number(changes) === 1) return;
-    throw new KallioError(
-      'CONFLICT' satisfies ProtocolCode,
-      'Other evidence of this attester was judged meanwhile.',
-      {
-        hint: 'Ask for a nonce and show evidence again.',
+      .run(claim, continuityToJson(others), result, log?.digest ?? null, runs?.digest ?? null, from);
+    if (Number(changes) !== 1) {
+      throw new KallioError(
+        'CONFLICT' satisfies ProtocolCode,
+        'Other evidence of this attester was judged meanwhile.',
+        { hint: 'Ask for a nonce and show evidence again.' },
+      );
+    }
+    this.#recent.set(claim, {
+      result,
+      value: {
+        ...others,
+        ...(log === undefined ? {} : { eventLog: log.part }),
+        ...(runs === undefined ? {} : { inventory: runs.part }),
       },
-    );
+    });
+  }
+
+  /** Forgets event logs and inventories that no attester has any more. */
+  prune(): void {
+    this.#db
+      .sql(
+        `DELETE FROM continuity_parts WHERE digest NOT IN (
+           SELECT event_log FROM continuity WHERE event_log IS NOT NULL
+           UNION ALL SELECT inventory FROM continuity WHERE inventory IS NOT NULL)`,
+      )
+      .run();
   }
 }

@@ -221,6 +221,17 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX deliveries_by_event ON deliveries (event);
   `,
   `
+  -- Event logs and inventories that continuities rest on, by the SHA-256 of their JCS: most of their bytes, and hardly
+  -- ever another one. No foreign keys: to delete one would mean to look through all continuities.
+  CREATE TABLE continuity_parts (
+    digest TEXT PRIMARY KEY,
+    value  TEXT NOT NULL
+  ) STRICT;
+  ALTER TABLE continuity ADD COLUMN event_log TEXT;
+  ALTER TABLE continuity ADD COLUMN inventory TEXT;
+  `,
+  `CREATE INDEX challenges_by_claim ON challenges (claim) WHERE claim IS NOT NULL;`,
+  `
   -- What results rest on beside their evidence, each under the digest of its canonical form: the policies they were judged
   -- by, and what was kept of the attester before. The parts of the latter, which seldom change, are kept once.
   CREATE TABLE used_policies (
@@ -230,20 +241,15 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE kept_states (
     digest TEXT PRIMARY KEY,
     at     INTEGER NOT NULL,
-    core   TEXT NOT NULL
+    root   TEXT NOT NULL
   ) STRICT;
   CREATE INDEX kept_states_by_time ON kept_states (at);
   CREATE TABLE kept_parts (
     digest TEXT PRIMARY KEY,
+    at     INTEGER NOT NULL,
     bytes  BLOB NOT NULL
   ) STRICT;
-  CREATE TABLE kept_state_parts (
-    state TEXT NOT NULL REFERENCES kept_states (digest) ON DELETE CASCADE,
-    name  TEXT NOT NULL,
-    part  TEXT NOT NULL REFERENCES kept_parts (digest),
-    PRIMARY KEY (state, name)
-  ) STRICT;
-  CREATE INDEX kept_state_parts_by_part ON kept_state_parts (part);
+  CREATE INDEX kept_parts_by_time ON kept_parts (at);
   -- Firmware event logs, by their digest: an evidence message shows one only the first time in a boot.
   CREATE TABLE event_logs (
     digest TEXT PRIMARY KEY,

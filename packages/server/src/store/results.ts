@@ -52,6 +52,20 @@ export class Results {
     return row === undefined ? undefined : resultOf(row);
   }
 
+  /** Results of a claim in the places before `place`, the newest first, at most so many. */
+  before(claim: number, place: number, count: number): { place: number; result: StoredResult }[] {
+    return this.#db
+      .sql('SELECT rowid AS place, * FROM results WHERE claim = ? AND rowid < ? ORDER BY rowid DESC LIMIT ?')
+      .all(claim, place, count)
+      .map((row) => ({ place: integer(row, 'place'), result: resultOf(row) }));
+  }
+
+  /** Where a result stands in the order in which they came; 0 for one that is not there. */
+  placeOf(digest: Digest): number {
+    const row = this.#db.sql('SELECT rowid AS place FROM results WHERE digest = ?').get(digest);
+    return row === undefined ? 0 : integer(row, 'place');
+  }
+
   /** Forgets results older than `before`, but each claim's last and those that continuity rests on. */
   prune(before: number): void {
     this.#db

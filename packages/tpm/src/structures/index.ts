@@ -4,6 +4,15 @@ export { kdfa, kdfe } from '../software/kdf.ts';
 export { checkAk, checkEk, checkSigningKey } from '../software/key-properties.ts';
 export { PolicyCalculator } from '../software/policy.ts';
 export { fingerprintOf, publicKeyOf } from '../software/public-key.ts';
+export {
+  approvalMessage,
+  checkGoverned,
+  type PcrValues,
+  pcrPolicy,
+  SIGNING_POLICY_REF,
+  signingAuthority,
+  signingPolicy,
+} from '../software/signing-policy.ts';
 export { verifySignature } from '../software/verify.ts';
 export { type CurveName, type HashName, hashBytes, hashId, hashName } from './algorithms.ts';
 export {

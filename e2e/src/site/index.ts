@@ -1,0 +1,2 @@
+export { must } from './process.ts';
+export { Site } from './site.ts';
