@@ -16,6 +16,7 @@ export type { ImageReference, InstanceAppraisal } from './instances.ts';
 export { bareTpmPolicy } from './policy/bare.ts';
 export { type PolicyCode, parsePolicy } from './policy/check.ts';
 export { namedSets, type ReferenceSets } from './policy/compile.ts';
+export { policySchema } from './policy/json-schema.ts';
 export { PathClasses } from './policy/path-classes.ts';
 export {
   AppraisalPolicy,
