@@ -19,6 +19,7 @@ export { bareTpmPolicy } from './policy/bare.ts';
 export { type PolicyCode, parsePolicy } from './policy/check.ts';
 export { namedSets, type ReferenceSets } from './policy/compile.ts';
 export { policyDigest } from './policy/digest.ts';
+export { policySchema } from './policy/json-schema.ts';
 export { PathClasses } from './policy/path-classes.ts';
 export {
   AppraisalPolicy,

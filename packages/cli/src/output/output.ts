@@ -15,6 +15,7 @@ export type CliCode =
   | 'CLI_AK_FORMAT'
   | 'CLI_PCRS_FORMAT'
   | 'CLI_NONCE'
+  | 'CLI_EFI_IMAGE'
   | 'CLI_EVIDENCE'
   | 'CLI_PACKAGE'
   | 'CLI_TOOL_MISSING'
