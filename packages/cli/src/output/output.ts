@@ -26,6 +26,8 @@ export type CliCode =
   | 'CLI_BUILDER'
   | 'CLI_SIGNING_STATE'
   | 'CLI_WAIT'
+  | 'EXPLAIN_NO_RESULT'
+  | 'EXPLAIN_MATERIAL'
   | 'USAGE'
   | 'INTERNAL';
 
