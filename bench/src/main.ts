@@ -7,6 +7,7 @@ import type { Row } from './row.ts';
 const benchmarks: ReadonlyMap<string, () => Promise<{ run(): Promise<Row[]> }>> = new Map([
   ['tpm', () => import('./tpm.ts')],
   ['appraisal', () => import('./appraisal/main.ts')],
+  ['reference', () => import('./reference.ts')],
   ['signature', () => import('./signature/main.ts')],
   ['build', () => import('./build.ts')],
 ]);
