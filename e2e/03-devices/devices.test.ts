@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { instanceState, seenOn, start } from '../src/demo/job.ts';
@@ -66,6 +66,18 @@ describe('an agent and a server', () => {
     });
     const { exit } = await site.try('verify', running.image, '--policy', site.imagePolicy);
     expect(exit).toBe(0);
+  });
+});
+
+describe('an agent whose enrolment’s answer was lost', () => {
+  it('is known again by its TPM, though its join token is used up', async () => {
+    await device.stopAgent();
+    await rm(join(device.dir, 'state/enrolment.json'));
+    await device.startAgent();
+    await until('the instance to be verified', 30, async () => {
+      await site.try('attesters', 'attest', device.name);
+      return (await instanceState(site, running))?.state === 'VERIFIED' ? true : undefined;
+    });
   });
 });
 

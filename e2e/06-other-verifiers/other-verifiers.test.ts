@@ -66,7 +66,8 @@ beforeAll(async () => {
   await writeFile(files.forgedBundle, bad);
   forged = await copyWith(bundleArtifact(bad));
   await fetched;
-});
+  // Package lists of two Debian releases the first time.
+}, 420_000);
 afterAll(() => site.destroy());
 
 /** The bundle that is attached to the image. */

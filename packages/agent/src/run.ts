@@ -136,14 +136,15 @@ async function ensureEnrolled(
   signal: AbortSignal,
 ): Promise<void> {
   if ((await enrolmentOf(config, identity)) !== undefined) return;
-  const { challenge, status } = await retrying(logger, signal, () =>
+  const outcome = await retrying(logger, signal, () =>
     enrol(config, identity, {
       signal,
       wait: true,
-      pending: ({ state, reason }) => logger.warn({ state, reason }, 'the claim waits for the operator'),
+      pending: ({ state, reason }, ek) =>
+        logger.warn({ state, reason, ek }, 'the claim waits for the operator'),
     }),
   );
-  requireAdmitted(status);
-  await writeEnrolment(config.stateDir, { ...wanted(config, identity), challenge });
+  requireAdmitted(outcome);
+  await writeEnrolment(config.stateDir, { ...wanted(config, identity), challenge: outcome.challenge });
   logger.info({ attester: config.attester }, 'enrolled');
 }

@@ -2,6 +2,7 @@ import { digestOf, equalBytes, fromBase64, fromHex, type Refusal, toHex } from '
 import {
   digestOfBank,
   type EventLog,
+  eventDataIsMeasured,
   eventTypeName,
   INSTANCE_PCR,
   parseEventLog,
@@ -12,6 +13,7 @@ import type { KeptEventLog } from './continuity.ts';
 import type { KnownMeasurement } from './policy/boot-values.ts';
 import type { CompiledPolicy } from './policy/compile.ts';
 import type { BootClass } from './policy/schema.ts';
+import { judgeSecureBoot, keepSecureBoot, SECURE_BOOT_PCR, type SecureBootVerdict } from './secure-boot.ts';
 import type { UpdateWindows } from './updates.ts';
 
 /** PCRs that only the firmware and what it starts extend; what a quote shows of them must be what the log says. */
@@ -54,7 +56,14 @@ export function judgeBootLog(
   const judged = new Set<number>();
   for (const [pcr, value] of quoted) {
     const replayed = values.get(pcr);
-    if (replayed === undefined) continue;
+    if (replayed === undefined) {
+      // Stops every event of a PCR from being left out of the log, whatever the policy says of that PCR.
+      if (FIRMWARE_PCRS.has(pcr) && value.some((byte) => byte !== 0)) {
+        const message = `PCR ${pcr} was extended, and the event log holds no event of it.`;
+        refusals.push(because('PCR_WITHOUT_EVENTS', message, { pointer: `pcr:${pcr}` }));
+      }
+      continue;
+    }
     // The instance log goes on from what shim measured to its PCR: there the replay of both decides.
     if (pcr !== INSTANCE_PCR && !equalBytes(replayed, value)) {
       // Stops an event from being left out, added, changed or moved. Above PCR 9 user space measures too, without
@@ -116,8 +125,9 @@ function judgeKept(kept: KeptEventLog, policy: CompiledPolicy, windows: UpdateWi
 }
 
 /** PCRs whose events have reference values, be it in an update. */
-function judgedPcrs({ boot, updates }: CompiledPolicy): number[] {
-  return [...new Set([boot, ...updates.map((update) => update.boot)].flatMap((by) => [...by.keys()]))];
+function judgedPcrs({ boot, secureBoot, updates }: CompiledPolicy): number[] {
+  const named = [boot, ...updates.map((update) => update.boot)].flatMap((by) => [...by.keys()]);
+  return [...new Set(secureBoot === undefined ? named : [...named, SECURE_BOOT_PCR])];
 }
 
 /** The events of a PCR against their reference values. */
@@ -130,6 +140,8 @@ function judgeEvents(
   const refusals: Refusal<AppraisalCode>[] = [];
   const used: { update: string; pointer: string }[] = [];
   const seen = new Set<BootClass>();
+  const secureBoot = pcr === SECURE_BOOT_PCR ? secureBootOf(kept, policy, windows) : undefined;
+  refusals.push(...(secureBoot?.refusals ?? []));
   for (const event of kept.events) {
     if (event.pcr !== pcr) continue;
     const pointer = `event:${event.index}`;
@@ -139,7 +151,10 @@ function judgeEvents(
       if (found.update !== undefined) used.push({ update: found.update, pointer });
     }
     // Where a separator may stand is judged already.
-    else if (!SEPARATED_PCRS.has(pcr) || event.digest !== SEPARATOR) {
+    else if (
+      !secureBoot?.judged.has(event.index) &&
+      !(SEPARATED_PCRS.has(pcr) && event.digest === SEPARATOR)
+    ) {
       const lapsed = windows.lapsed.find(({ boot }) => boot.get(pcr)?.known.has(event.digest));
       refusals.push(
         lapsed === undefined
@@ -164,6 +179,18 @@ function judgeEvents(
     }
   }
   return { refusals, used };
+}
+
+function secureBootOf(
+  kept: KeptEventLog,
+  policy: CompiledPolicy,
+  windows: UpdateWindows,
+): SecureBootVerdict | undefined {
+  if (policy.secureBoot === undefined) return undefined;
+  return judgeSecureBoot(kept.secureBoot, policy.secureBoot, (index) => {
+    const event = kept.events.find((one) => one.index === index);
+    return event !== undefined && knownMeasurement(event, policy, windows) !== undefined;
+  });
 }
 
 /** What a digest in a PCR is known as, and by which update where the policy's own values don't have it. */
@@ -192,6 +219,7 @@ function keep(bytes: Uint8Array): KeptEventLog {
     };
   }
   const values = replayEventLog(log, 'sha256');
+  const secureBoot = keepSecureBoot(log);
   return {
     digest: digestOf(bytes),
     pcrs: Object.fromEntries([...values].map(([pcr, value]) => [String(pcr), toHex(value)])),
@@ -200,8 +228,29 @@ function keep(bytes: Uint8Array): KeptEventLog {
       pcr: authenticated.pcr,
       digest: toHex(digestOfBank(authenticated, 'sha256')),
     })),
-    refusals: judgeSeparators(log),
+    refusals: [...judgeData(log), ...judgeSeparators(log)],
+    ...(secureBoot === undefined ? {} : { secureBoot }),
   };
+}
+
+/** Types of event whose data is always itself what was hashed (PFP section 10.4.1): for them the log can be caught lying. */
+const SELF_MEASURED: ReadonlySet<string> = new Set([
+  'EV_SEPARATOR',
+  'EV_EFI_VARIABLE_DRIVER_CONFIG',
+  'EV_EFI_ACTION',
+]);
+
+/**
+ * The type of an event, and its data, are the log's word; PCR and digest decide. Stops data that a person would read,
+ * and a type that a reader sorts by, from being put beside the digest of something else.
+ */
+function judgeData(log: EventLog): Refusal<AppraisalCode>[] {
+  return log.events.flatMap((event) => {
+    const type = eventTypeName(event.unauthenticated.type);
+    if (!SELF_MEASURED.has(type) || eventDataIsMeasured(event, 'sha256')) return [];
+    const message = `Event ${event.index} is of the type ${type}, but its data is not what was measured.`;
+    return [because('EVENT_DATA', message, { pointer: `event:${event.index}` })];
+  });
 }
 
 /**

@@ -12,6 +12,7 @@ import {
 import { Inventory, type LoggedContainer } from '@kallio/evidence';
 import { type Static, type TSchema, Type } from 'typebox';
 import type { AppraisalCode } from './codes.ts';
+import type { KeptSecureBoot } from './secure-boot.ts';
 import type { KeptUpdate } from './updates.ts';
 
 /** A boot of an attester, as its TPM tells boots apart. `clock` is in milliseconds of TPM time. */
@@ -67,6 +68,8 @@ export interface KeptEventLog {
   readonly events: readonly { readonly index: number; readonly pcr: number; readonly digest: string }[];
   /** What was wrong with it, whatever the policy. */
   readonly refusals: readonly Refusal<AppraisalCode>[];
+  /** Its secure boot events, decoded. */
+  readonly secureBoot?: KeptSecureBoot;
 }
 
 /** What is kept of an IMA log. */
@@ -109,16 +112,32 @@ const Counter = Type.Integer({ minimum: 0 });
 const Code = Type.Unsafe<AppraisalCode>(Type.String({ pattern: '^[A-Z][A-Z0-9_]{1,63}$' }));
 const Big = Type.String({ pattern: '^[0-9]{1,20}$' });
 
+const StoredRefusal = Exact({
+  code: Code,
+  message: Type.String(),
+  pointer: Type.Optional(Type.String()),
+  hint: Type.Optional(Type.String()),
+});
+
 const StoredEventLog = Exact({
   digest: DigestSchema,
   pcrs: Type.Record(Type.String({ pattern: '^[0-9]{1,2}$' }), Hex(32)),
   events: Type.Array(Exact({ index: Counter, pcr: Counter, digest: Hex(32) })),
-  refusals: Type.Array(
+  refusals: Type.Array(StoredRefusal),
+  secureBoot: Type.Optional(
     Exact({
-      code: Code,
-      message: Type.String(),
-      pointer: Type.Optional(Type.String()),
-      hint: Type.Optional(Type.String()),
+      flags: Type.Array(Exact({ event: Counter, name: Type.String(), set: Type.Boolean() })),
+      databases: Type.Array(
+        Exact({
+          event: Counter,
+          name: Type.String(),
+          certificates: Type.Array(Hex(32)),
+          hashes: Type.Array(Hex(32)),
+          others: Counter,
+        }),
+      ),
+      authorities: Type.Array(Exact({ event: Counter, database: Type.String(), certificate: Hex(32) })),
+      refusal: Type.Optional(StoredRefusal),
     }),
   ),
 });

@@ -1,14 +1,22 @@
 import type { Refusal } from '@kallio/codec';
 import type { Attestation, EvidenceMessage, OfferedPcrs } from '@kallio/evidence';
-import { bootOf, judgeShown, type PlatformAppraisal, verifiedQuote } from './appraise.ts';
+import {
+  type AppraisalInput,
+  bootOf,
+  judgeShown,
+  type PlatformAppraisal,
+  verifiedQuote,
+} from './appraise.ts';
 import { type AppraisalCode, because, verdictOf } from './codes.ts';
 import type { BootState } from './continuity.ts';
 import { compilePolicy, type ReferenceSets } from './policy/compile.ts';
 import type { AppraisalPolicy } from './policy/schema.ts';
-import type { Endorsement } from './tier.ts';
 
 /** A quote by itself, outside Kallio's evidence message: what somebody with files in hand has. */
-export interface QuoteInput extends Pick<EvidenceMessage, 'eventLog' | 'ima'> {
+export interface QuoteInput
+  extends Pick<EvidenceMessage, 'eventLog' | 'ima'>,
+    Partial<Pick<EvidenceMessage, 'instanceLog' | 'inventory'>>,
+    Pick<AppraisalInput, 'images' | 'endorsement'> {
   readonly quote: Attestation;
   readonly pcrs: readonly OfferedPcrs[];
   /** TPMT_PUBLIC of the AK. Whether it is an AK at all, and whose, is for the caller to know. */
@@ -19,8 +27,6 @@ export interface QuoteInput extends Pick<EvidenceMessage, 'eventLog' | 'ima'> {
   readonly policy?: AppraisalPolicy;
   /** The reference-set files that the policy names. */
   readonly sets?: ReferenceSets;
-  /** Who vouches for the AK’s TPM, as the caller knows. Left out, nobody who counts. */
-  readonly endorsement?: Endorsement;
 }
 
 /** What a quote by itself came to. */
@@ -46,14 +52,13 @@ const REFERENCE_MISSING: ReadonlySet<AppraisalCode> = new Set([
  * never throws for what its input holds. Nothing of an earlier boot is known here, so a roll-back can't be seen.
  */
 export function appraiseQuote(input: QuoteInput): QuoteAppraisal {
-  const { eventLog, ima, policy = emptyPolicy(input.pcrs) } = input;
+  const { policy = emptyPolicy(input.pcrs) } = input;
   const compiled = compilePolicy(policy, input.sets);
   const quote = verifiedQuote(input, () => ({ ...input, bank: policy.bank, pcrs: compiled.pcrs }));
   if (!('pcrs' in quote)) {
     return { authentic: false, platform: { ...verdictOf([quote]), limits: [] }, replayed: {} };
   }
-  const shown = { ...(eventLog === undefined ? {} : { eventLog }), ...(ima === undefined ? {} : { ima }) };
-  const { platform, next } = judgeShown({ ...input, policy, shown }, compiled, quote, {});
+  const { platform, next } = judgeShown({ ...input, policy, shown: input }, compiled, quote, {});
   return {
     authentic: true,
     platform: input.policy === undefined ? withoutPolicy(platform) : platform,

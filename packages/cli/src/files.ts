@@ -51,6 +51,32 @@ export function readBounded(path: string, max: number): Uint8Array {
   throw cliError('CLI_FILE_TOO_LARGE', `${path} has more than ${max} bytes: it is not what it should be.`);
 }
 
+/**
+ * A file of any length in pieces of at most 256 KiB, each in the same memory: what is kept of one must be copied. `CLI_FILE`
+ * where it can’t be read.
+ */
+export function* piecesOf(path: string): Generator<Uint8Array, void, undefined> {
+  const memory = new Uint8Array(CHUNK);
+  const file = orUnreadable(path, () => openSync(path, 'r'));
+  try {
+    for (;;) {
+      const count = orUnreadable(path, () => readSync(file, memory));
+      if (count === 0) return;
+      yield memory.subarray(0, count);
+    }
+  } finally {
+    closeSync(file);
+  }
+}
+
+function orUnreadable<T>(path: string, act: () => T): T {
+  try {
+    return act();
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+}
+
 function unreadable(path: string, cause: unknown) {
   return cliError('CLI_FILE', `${path} can’t be read${whyOf(cause)}.`);
 }

@@ -7,8 +7,11 @@ import { bundleCommand } from './commands/bundle.ts';
 import { copyCommand } from './commands/copy.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
+import { eventlogCommand } from './commands/eventlog.ts';
 import { eventsCommand } from './commands/events.ts';
 import { evidenceCommand } from './commands/evidence.ts';
+import { explainCommand } from './commands/explain.ts';
+import { imalogCommand } from './commands/imalog.ts';
 import { instancesCommand } from './commands/instances.ts';
 import { joinTokenCommand } from './commands/join-token.ts';
 import { logCommand } from './commands/log.ts';
@@ -50,11 +53,14 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     attestersCommand,
     sessionsCommand,
     eventsCommand,
+    explainCommand,
     webhooksCommand,
     packagesCommand,
     appsCommand,
     instancesCommand,
     evidenceCommand,
+    eventlogCommand,
+    imalogCommand,
     policyCommand,
     referenceCommand,
     joinTokenCommand,

@@ -8,7 +8,7 @@ export { type EventLog, eventTypeName, type FirmwareEvent, type FirmwareNote } f
 export { parseEventLog } from './eventlog/parse.ts';
 export { digestOfBank, eventDataIsMeasured, replayEventLog } from './eventlog/replay.ts';
 export { type SecureBootAuthority, type SecureBootState, secureBootState } from './eventlog/secure-boot.ts';
-export { readImaText } from './ima/ascii.ts';
+export { ImaTextReader, readImaText } from './ima/ascii.ts';
 export { ImaLogReader, type ImaReadOptions, readImaLog } from './ima/binary.ts';
 export { decodeImaEntry, type ImaEntry, type ImaMeasurement } from './ima/entry.ts';
 export { ImaReplay, type ImaReplayState, imaStart, replayIma } from './ima/replay.ts';

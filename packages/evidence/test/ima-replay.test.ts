@@ -15,6 +15,7 @@ const quoted = { q1: pcrsOf('debian12-qemu/q1', 15), q3: pcrsOf('debian12-qemu/q
 describe('the IMA log of a real boot', () => {
   const offsets = entryOffsets(q1);
   const honest = pcr10(q1);
+  const entries = offsets.slice(0, -1).map((start, i) => q1.subarray(start, offsets[i + 1]));
 
   test('leads to the quoted PCR 10, after the boot and after a container ran', () => {
     expect(honest).toBe(pcrValue(quoted.q1, 10));
@@ -66,14 +67,15 @@ describe('the IMA log of a real boot', () => {
     }
   });
 
-  test('with any one bit turned is refused, or fails the replay, or says the same as before', () => {
+  test('with any one bit turned is refused, or fails the replay, or says the same as before', {
+    timeout: 60_000,
+  }, () => {
     // Stops a digest or a path from being exchanged for that of a known file. The SHA-1 template digests are not
     // believed (a SHA-1 collision would forge them), so a bit of those changes nothing.
-    const part = q1.subarray(0, at(offsets, 8));
-    const [before, value] = [said(part), pcr10(part)];
+    const [before, value] = [said(q1), pcr10(q1)];
     const verdicts = { refused: 0, fails: 0, same: 0 };
-    for (let bit = 0; bit < part.length * 8; bit++) {
-      const changed = flip(part, bit);
+    for (let bit = 0; bit < q1.length * 8; bit++) {
+      const changed = flip(q1, bit);
       const result = outcome(() => pcr10(changed));
       if ('code' in result) {
         if (!result.code.startsWith('IMA_')) expect.fail(`bit ${bit}: ${result.code}`);
@@ -83,12 +85,10 @@ describe('the IMA log of a real boot', () => {
       else expect.fail(`bit ${bit} changes what is believed`);
     }
     // Each entry: 20 bytes of SHA-1 that say nothing, and its whole data that can't be changed unnoticed.
-    expect(verdicts.same).toBe(8 * 160);
-    expect(verdicts.fails).toBeGreaterThan(8 * 8 * 32);
-    expect(verdicts.refused).toBeGreaterThan(8 * 8 * 8);
+    expect(verdicts.same).toBe(entries.length * 160);
+    expect(verdicts.fails).toBeGreaterThan(entries.length * 8 * 32);
+    expect(verdicts.refused).toBeGreaterThan(entries.length * 8 * 8);
   });
-
-  const entries = offsets.slice(0, -1).map((start, i) => q1.subarray(start, offsets[i + 1]));
 
   test('fails the replay with any entry left out, doubled or moved', () => {
     // Stops a program that ran from being left out of the list.

@@ -3,10 +3,18 @@ import { runInNewContext } from 'node:vm';
 import { concat, toHex, utf8 } from '@kallio/codec';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { decodeImaEntry, ImaLogReader, ImaReplay, readImaLog } from '../src/index.ts';
+import {
+  decodeImaEntry,
+  type ImaEntry,
+  ImaLogReader,
+  ImaReplay,
+  ImaTextReader,
+  readImaLog,
+  readImaText,
+} from '../src/index.ts';
 import { u32le } from './support/bytes.ts';
 import { captured, pcrsOf, pcrValue } from './support/captured.ts';
-import { binaryEntry, digestField, entryOffsets, nameField, pcr10 } from './support/ima.ts';
+import { binaryEntry, digestField, entryOffsets, nameField, pcr10, textEntry } from './support/ima.ts';
 import { code } from './support/refusal.ts';
 
 // Lists that arrive in pieces: a file of a machine that has run for a year is longer than the memory that is there.
@@ -124,6 +132,44 @@ describe('an IMA list in pieces', () => {
     reader.end();
     expect(replay.state.entries).toBe(1_000_000);
     expect(Math.max(...kept) - (kept[0] ?? 0)).toBeLessThan(2 * 1024 * 1024);
+  });
+});
+
+describe('an ASCII IMA list in pieces', () => {
+  const text = new TextDecoder().decode(captured('q1.ima.txt'));
+  const line = (name: string) => {
+    const fields = [digestField('sha256', new Uint8Array(32).fill(7)), nameField(name)];
+    return textEntry({ template: 'ima-ng', fields }, [`sha256:${'07'.repeat(32)}`, name]);
+  };
+
+  test('is read as it is read whole, wherever it is cut', () => {
+    const hostile = `${line('/a\nb')}${line('/tmp/x\n10 ')}${line('')}${line('/c d')}`.slice(0, -1);
+    for (const list of [text, hostile]) {
+      const whole = [...readImaText(list)];
+      fc.assert(
+        fc.property(fc.array(fc.integer({ min: 1, max: 400 }), { minLength: 1, maxLength: 9 }), (sizes) => {
+          const reader = new ImaTextReader();
+          const entries: ImaEntry[] = [];
+          for (let at = 0, i = 0; at < list.length; i++) {
+            const size = sizes[i % sizes.length] ?? 1;
+            entries.push(...reader.push(list.slice(at, at + size)));
+            at += size;
+          }
+          entries.push(...reader.end());
+          expect(entries).toEqual(whole);
+        }),
+        { numRuns: 30 },
+      );
+    }
+  });
+
+  test('is refused when a line of it does not end', () => {
+    const reader = new ImaTextReader({ from: 3 });
+    const piece = 'a'.repeat(1024 * 1024);
+    expect(() => {
+      for (let i = 0; i < 40; i++) [...reader.push(piece)];
+    }).toThrow(code('IMA_TOO_LARGE', 'ima:3'));
+    expect([...new ImaTextReader().push(line('/a') + line('/b'))]).toHaveLength(1);
   });
 });
 

@@ -4,7 +4,10 @@ import { describe, expect, test } from 'vitest';
 import {
   type Attestation,
   authenticateQuote,
+  commandLines,
+  decodeEvent,
   decodeImaEntry,
+  decodeNote,
   EvidenceMessage,
   eventDataIsMeasured,
   eventTypeName,
@@ -18,9 +21,11 @@ import {
   replayIma,
   replayInstanceLog,
   runningInstances,
+  secureBootState,
   zeroPcr,
 } from '../src/index.ts';
 import { captured, fixture, pcrsOf, publicArea } from './support/captured.ts';
+import { filePath, GLOBAL, imageLoad, measuredLog, secureBootEvents, TYPE, variable } from './support/efi.ts';
 import { agileEvent, header, sha1Event } from './support/event-log.ts';
 import { digestField, nameField, textEntry } from './support/ima.ts';
 import { honestMessage } from './support/message.ts';
@@ -50,10 +55,17 @@ function useEventLog(bytes: Uint8Array): unknown {
   const log = parseEventLog(bytes);
   const values = log.banks.map((bank) => replayEventLog(log, bank));
   const measured = log.events.map((event) => log.banks.map((bank) => eventDataIsMeasured(event, bank)));
+  const decoded = log.banks.map((bank) => [
+    ...log.events.map((event) => ending(() => decodeEvent(event, bank))),
+    ending(() => secureBootState(log, bank)),
+    ending(() => commandLines(log, bank)),
+  ]);
   return [
     log,
     values,
     measured,
+    decoded,
+    log.notes.map((note) => ending(() => decodeNote(note))),
     log.events.map(({ unauthenticated }) => eventTypeName(unauthenticated.type)),
   ];
 }
@@ -174,6 +186,22 @@ describe('any bytes end in a value or a refusal', () => {
         }),
         runs,
       );
+  });
+
+  test('as the data of an event of any type, made and changed', () => {
+    const types = [...Array.from({ length: 0x14 }, (_, i) => i), ...Object.values(TYPE)];
+    const real = [
+      ...secureBootEvents().map(({ data = new Uint8Array(4) }) => data),
+      imageLoad(filePath('\\vmlinuz')),
+      variable(GLOBAL, 'Boot0001', new Uint8Array(40)),
+    ];
+    const data = fc.oneof(bytes, ...real.map(mutations));
+    fc.assert(
+      fc.property(fc.constantFrom(...types), fc.constantFrom(0, 7, 8, 9, 12), data, (type, pcr, data) => {
+        useEventLog(measuredLog([{ pcr, type, data }]));
+      }),
+      { numRuns: 3000 },
+    );
   });
 
   const akPublic = publicArea('debian12-qemu/ak.pub');

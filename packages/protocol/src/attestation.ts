@@ -84,13 +84,42 @@ export const evidenceSubmit = route({
   reply: EvidenceReply,
 });
 
-export const resultShow = route({
+/** Evidence with everything that is needed to judge it again: by another policy, or to learn reference values from it. */
+export const AttesterMeasurements = Exact({
+  attester: AttesterId,
+  /** Digest of the result that the evidence led to, and its platform’s state. */
+  result: DigestSchema,
+  state: State,
+  at: Time,
+  /** TPMT_PUBLIC of the enrolled AK. */
+  akPublic: Base64(1024),
+  /** As it was shown, for purpose `attest`. */
+  evidence: EvidenceMessage,
+  /** The logs of its boot, whole: not only what this evidence had of them. */
+  eventLog: Type.Optional(Base64(1024 * 1024)),
+  ima: Type.Optional(Base64(32 * 1024 * 1024)),
+  instanceLog: EvidenceMessage.properties.instanceLog,
+  /** SHA-256 of measured files that belong to images which the instance log names. */
+  imageFiles: Type.Array(Hex(32)),
+});
+export type AttesterMeasurements = Static<typeof AttesterMeasurements>;
+
+export const attesterMeasurements = route({
   method: 'GET',
-  path: '/v1/results/:digest',
-  access: ['viewer', 'attester'],
-  summary: 'A signed result and the appraisal record behind it',
+  path: '/v1/attesters/:attester/measurements',
+  access: ['operator'],
+  summary: 'The last authentic evidence of an attester with the logs of its boot',
+  params: Exact({ attester: AttesterId }),
+  reply: AttesterMeasurements,
+});
+
+export const resultMeasurements = route({
+  method: 'GET',
+  path: '/v1/results/:digest/measurements',
+  access: ['operator'],
+  summary: 'The evidence behind a result with the logs of its boot',
   params: Exact({ digest: DigestSchema }),
-  reply: Exact({ ear: Ear, record: Type.Unknown() }),
+  reply: AttesterMeasurements,
 });
 
 export const SessionState = Type.Union([

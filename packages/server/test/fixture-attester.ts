@@ -1,8 +1,9 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { type Digest, digestOf, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
+import { concat, type Digest, digestOf, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
 import {
   type Binding,
   type EvidenceMessage,
+  IMA_PCR,
   INSTANCE_PCR,
   type InstanceEntry,
   type InstanceEvent,
@@ -12,6 +13,7 @@ import {
   QUOTED_PCRS,
   qualifyingData,
   signingKeyQualifyingData,
+  writeImaLog,
 } from '@kallio/evidence';
 import { type Client, certificateCreate, nonceCreate, sessionCreate, sessionOpen } from '@kallio/protocol';
 import { enrolled, joinToken, requestOf } from './fixture-enrol.ts';
@@ -33,6 +35,9 @@ export class TestAttester {
   identity: { certificate: string; key: string } | undefined;
   /** From where on the server wants the instance log. */
   from = 0;
+  /** The kernel's measurement list, an entry each, where this machine measures; and from where on the server wants it. */
+  readonly measured: Uint8Array[] = [];
+  imaFrom = 0;
 
   constructor(tpm: TestTpm, id: string, enrolment: string) {
     this.tpm = tpm;
@@ -47,16 +52,31 @@ export class TestAttester {
     this.log.push(entry);
   }
 
+  /** Measures a file, in the TPM first (template ima-ng). */
+  async measure(name: string, digest: Uint8Array): Promise<void> {
+    const field = (bytes: Uint8Array) => concat(u32le(bytes.length), bytes);
+    const data = concat(field(concat(utf8('sha256:\0'), digest)), field(utf8(`${name}\0`)));
+    await this.tpm.extend(IMA_PCR, sha256(data));
+    const place = this.measured.length;
+    this.measured.push(
+      writeImaLog([{ index: place, pcr: IMA_PCR, template: 'ima-ng', violation: false, data }]),
+    );
+  }
+
   /** Another boot: an empty log. */
   async reboot(): Promise<void> {
     await this.tpm.reboot();
     this.log.length = 0;
     this.from = 0;
+    this.measured.length = 0;
+    this.imaFrom = 0;
   }
 
   /** Evidence that answers a question. */
   async evidence(question: Question): Promise<EvidenceMessage> {
+    const ima = { from: this.imaFrom, entries: toBase64(concat(...this.measured.slice(this.imaFrom))) };
     const parts = {
+      ...(this.measured.length === 0 ? {} : { ima }),
       instanceLog: { from: this.from, entries: this.log.slice(this.from) },
       inventory: this.inventory,
     };
@@ -88,6 +108,7 @@ export class TestAttester {
     };
     const reply = await client.call(nonceCreate, { body });
     this.from = reply.from.instanceLog;
+    this.imaFrom = reply.from.ima;
     return reply.nonce;
   }
 
@@ -142,6 +163,10 @@ export class TestAttester {
       evidence,
     };
   }
+}
+
+function u32le(value: number): Uint8Array {
+  return Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24);
 }
 
 /** Enrols this TPM by a join token. */

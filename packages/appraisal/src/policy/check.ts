@@ -19,6 +19,7 @@ export function checkPolicy({ pcrs, reference, updates = [], excluded = {} }: Ap
     ...Object.keys(reference.pcrs ?? {}).map((pcr) => [`/reference/pcrs/${pcr}`, Number(pcr)] as const),
     ...Object.keys(excluded).map((pcr) => [`/excluded/${pcr}`, Number(pcr)] as const),
     ...(reference.boot ?? []).map(({ pcr }, i) => [`/reference/boot/${i}/pcr`, pcr] as const),
+    ...(reference.secureBoot === undefined ? [] : [['/reference/secureBoot', 7] as const]),
     ...updates.flatMap(({ reference: { boot = [], pcrs: values = {} } }, i) => [
       ...boot.map(({ pcr }, k) => [`/updates/${i}/reference/boot/${k}/pcr`, pcr] as const),
       ...Object.keys(values).map((pcr) => [`/updates/${i}/reference/pcrs/${pcr}`, Number(pcr)] as const),
@@ -30,6 +31,11 @@ export function checkPolicy({ pcrs, reference, updates = [], excluded = {} }: Ap
   for (const pcr of Object.keys(excluded)) {
     if (reference.pcrs?.[pcr] !== undefined)
       throw invalid(`/excluded/${pcr}`, `PCR ${pcr} is excluded, and has reference values`);
+  }
+  const { enabled: _, ...databases } = reference.secureBoot ?? { enabled: true };
+  for (const [name, { certificates, hashes }] of Object.entries(databases)) {
+    if (certificates === undefined && hashes === undefined)
+      throw invalid(`/reference/secureBoot/${name}`, `${name} has no reference values`);
   }
   const classes = reference.ima?.classes ?? [];
   checkClasses(classes);

@@ -6,6 +6,7 @@ import { checkPolicy } from './check.ts';
 import { policyDigest } from './digest.ts';
 import { PathClasses } from './path-classes.ts';
 import type { AppraisalPolicy, PathClass, Reference, ReferenceSetName, Update } from './schema.ts';
+import { compileSecureBoot, type SecureBootReference } from './secure-boot.ts';
 
 /** Reference-set files, read, by the digest of the file. Whoever reads them checks that digest. */
 export type ReferenceSets = ReadonlyMap<Digest, ReferenceSet>;
@@ -41,6 +42,7 @@ export interface CompiledPolicy {
   readonly pcrs: readonly number[];
   readonly reference: ReadonlyMap<number, ReadonlySet<string>>;
   readonly boot: ReadonlyMap<number, BootReferences>;
+  readonly secureBoot?: SecureBootReference;
   readonly ima?: ImaReferences;
   readonly updates: readonly CompiledUpdate[];
   readonly excluded: ReadonlyMap<number, string>;
@@ -68,12 +70,13 @@ export function compilePolicy(policy: AppraisalPolicy, sets: ReferenceSets = NO_
 
 function compile(policy: AppraisalPolicy, sets: ReferenceSets): CompiledPolicy {
   checkPolicy(policy);
-  const { pcrs = {}, boot, ima } = policy.reference;
+  const { pcrs = {}, boot, secureBoot, ima } = policy.reference;
   return {
     digest: policyDigest(policy),
     pcrs: policy.pcrs.toSorted((a, b) => a - b),
     reference: compilePcrs(pcrs),
     boot: compileBoot(boot),
+    ...(secureBoot === undefined ? {} : { secureBoot: compileSecureBoot(secureBoot) }),
     ...(ima === undefined ? {} : { ima: compileIma(ima, sets) }),
     updates: (policy.updates ?? []).map((update) => compileUpdate(update, sets)),
     excluded: new Map(Object.entries(policy.excluded ?? {}).map(([pcr, reason]) => [Number(pcr), reason])),

@@ -72,6 +72,32 @@ const BootReference = Exact({
   ),
 });
 
+const Keys = Exact({
+  certificates: Type.Optional(described('SHA-256 fingerprints of X.509 certificates.', listOf(Sha256, 4096))),
+  hashes: Type.Optional(described('SHA-256 digests of images.', listOf(Sha256, 16_384))),
+});
+const onlyThese = (what: string) =>
+  Type.Optional(
+    described(
+      `${what}. It must hold something, and nothing but these. Left out, its event needs a value in reference.boot.`,
+      Keys,
+    ),
+  );
+
+const SecureBoot = Exact({
+  enabled: Type.Boolean({ description: 'What the firmware must have measured of SecureBoot.' }),
+  PK: onlyThese('The platform key'),
+  KEK: onlyThese('Keys that may change db and dbx'),
+  db: onlyThese('What may sign images, or is one; also of each key that let one pass'),
+  dbx: Type.Optional(
+    described(
+      'What must be revoked; more may be. Left out, its event needs a value in reference.boot.',
+      Keys,
+    ),
+  ),
+});
+export type SecureBoot = Static<typeof SecureBoot>;
+
 const ReferenceSetName = Exact({
   name: Name,
   digest: Type.String({
@@ -128,7 +154,7 @@ const ImaReference = Exact({
 
 const PcrValues = described(
   'Values that a PCR may have, hexadecimal. A PCR listed here may have no other.',
-  Type.Record(PcrKey, listOf(Sha256, 4096)),
+  Type.Record(PcrKey, listOf(Sha256, 4096), { additionalProperties: false }),
 );
 
 const Update = Exact({
@@ -186,6 +212,9 @@ export const AppraisalPolicy = Exact({
         listOf(BootReference, 256),
       ),
     ),
+    secureBoot: Type.Optional(
+      described('The state of secure boot and its keys, by the events of PCR 7.', SecureBoot),
+    ),
     ima: Type.Optional(
       described(
         'What IMA may measure. Files of images whose instances run need not be listed.',
@@ -197,7 +226,7 @@ export const AppraisalPolicy = Exact({
   excluded: Type.Optional(
     described(
       'PCRs whose value is not judged, each with the reason, which every result repeats.',
-      Type.Record(PcrKey, Type.String({ minLength: 1, maxLength: 256 })),
+      Type.Record(PcrKey, Type.String({ minLength: 1, maxLength: 256 }), { additionalProperties: false }),
     ),
   ),
   tiers: Type.Array(Type.Union([Type.Literal('A'), Type.Literal('B'), Type.Literal('C')]), {

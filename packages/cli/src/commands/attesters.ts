@@ -84,9 +84,16 @@ async function list({ output }: Context, flags: ServerOptions): Promise<void> {
 }
 
 async function show({ output }: Context, attester: string, flags: ServerOptions): Promise<void> {
-  const { attesterShow } = await import('@kallio/protocol');
-  const shown = await withServer(flags, (client) => client.call(attesterShow, { params: { attester } }));
-  output.result(shown, describe(shown));
+  const { attesterShow, attestersList } = await import('@kallio/protocol');
+  const { shown, attesters } = await withServer(flags, async (client) => ({
+    shown: await client.call(attesterShow, { params: { attester } }),
+    attesters: (await client.call(attestersList, {})).attesters,
+  }));
+  // Who else asks for this name, and waits for the operator to decide.
+  const waiting = attesters.filter(
+    (one) => one.attester === attester && one.admission !== 'admitted' && one.ek !== shown.ek,
+  );
+  output.result({ ...shown, waiting }, [shown, ...waiting].map(describe).join('\n\n'));
 }
 
 async function history({ output }: Context, attester: string, flags: ServerOptions): Promise<void> {

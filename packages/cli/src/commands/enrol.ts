@@ -18,13 +18,16 @@ async function run(context: Context, flags: { config: string; wait?: boolean }):
   const config = readConfig(flags.config);
   const identity = await identityOf(config);
   try {
-    const { status } = await enrol(config, identity, {
+    const { status, ek } = await enrol(config, identity, {
       wait: flags.wait === true,
-      pending: ({ state }) => context.output.progress(`${state}: waiting for the operator`),
+      pending: ({ attester, state }, ek) =>
+        context.output.progress(
+          `${state}; the operator decides with: kallio attesters admit ${attester} --ek ${ek}`,
+        ),
     });
     context.exit = status.state === 'admitted' ? 0 : 1;
     const why = status.reason === undefined ? '' : `\n${status.reason.code}: ${status.reason.message}`;
-    context.output.result(status, `${status.attester}: ${status.state}${why}`);
+    context.output.result({ ...status, ek }, `${status.attester}: ${status.state}\n  EK  ${ek}${why}`);
   } finally {
     await identity.close();
   }

@@ -4,6 +4,7 @@ import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
 import { readJson, readSecret, secretInto, writeFile } from '../files.ts';
 import { cliError } from '../output/output.ts';
+import { policyCheckCommand } from './policy-check.ts';
 import { policyMergeCommand } from './policy-merge.ts';
 import { inForceCommands } from './policy-set.ts';
 
@@ -65,8 +66,18 @@ export function policyCommand(context: Context): Command {
         )
         .action((flags: { key: string; state: string }) => authorizeSigning(context, flags)),
     );
-  policy.addCommand(policyMergeCommand(context));
+  policy.addCommand(policyMergeCommand(context)).addCommand(policyCheckCommand(context));
   for (const one of inForceCommands(context)) policy.addCommand(one);
+  policy.addCommand(
+    command(
+      'schema',
+      'the JSON Schema of an appraisal policy, for editors and generators',
+      'kallio policy schema > policy.schema.json',
+    ).action(async () => {
+      const { policySchema } = await import('@kallio/appraisal');
+      context.output.result(policySchema(), JSON.stringify(policySchema(), null, 2));
+    }),
+  );
   return policy;
 }
 

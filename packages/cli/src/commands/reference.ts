@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
-import { type Context, command } from '../context.ts';
-import { replaceFile } from '../files.ts';
+import { type ServerOptions, withServer } from '../connect.ts';
+import { type Context, command, serverOptions } from '../context.ts';
+import { readBounded, replaceFile } from '../files.ts';
 import { EXIT } from '../output/exit.ts';
 import { cliError } from '../output/output.ts';
 import { table } from '../output/table.ts';
@@ -19,6 +20,22 @@ interface ScanFlags extends Target {
   readonly mounts?: true;
   readonly paths?: string;
 }
+
+interface LearnFlags extends Target, ServerOptions {
+  readonly policy?: string;
+  readonly paths?: string;
+  readonly evidence?: string;
+}
+
+interface BootFlags extends Target {
+  readonly by: string;
+  readonly loader?: string[];
+  readonly kernel?: string[];
+  readonly initrd?: string[];
+  readonly commandLine?: string[];
+}
+
+const MAX_BOOT_FILE = 1024 * 1024 * 1024;
 
 /** `kallio reference`: reference values for policies. */
 export function referenceCommand(context: Context): Command {
@@ -50,6 +67,47 @@ export function referenceCommand(context: Context): Command {
         'write each path with its digest there, as sha256sum does: kallio policy check reads it',
       )
       .action((sources: string[], flags: ScanFlags) => scan(context, sources, flags)),
+  );
+  reference.addCommand(
+    serverOptions(
+      targeted(
+        command(
+          'learn',
+          'take what a machine that you hold to be well has shown the server',
+          'kallio reference learn cabinet-7 --policy devices-1 --out device.json',
+        ),
+      ),
+    )
+      .argument('<attester>', 'the attester')
+      .option(
+        '--policy <id>',
+        'with --out: write a whole policy of this id, with nothing in it but what is learnt',
+      )
+      .option('--paths <file>', 'write each measured path with its digest there')
+      .option('--evidence <file>', 'keep the evidence there: kallio policy check takes it')
+      .action((attester: string, flags: LearnFlags) => learnFrom(context, attester, flags)),
+  );
+  reference.addCommand(
+    targeted(
+      command(
+        'boot',
+        'work out what a boot will measure of its files and command line',
+        'kallio reference boot --kernel vmlinuz --initrd initrd.img --command-line "root=/dev/vda ro" --into device.json',
+      ),
+    )
+      .option(
+        '--by <loader>',
+        'who hands over to the kernel: efi-stub (firmware, systemd-boot) or grub',
+        'efi-stub',
+      )
+      .option('--loader <file...>', 'EFI images that are started before the kernel: shim, GRUB, systemd-boot')
+      .option('--kernel <file...>', 'kernels, or unified kernel images')
+      .option('--initrd <file...>', 'initial RAM disks')
+      .option(
+        '--command-line <text...>',
+        'command lines, to the letter; for GRUB with the path of the kernel before it',
+      )
+      .action((flags: BootFlags) => workOut(context, flags)),
   );
   return reference;
 }
@@ -97,6 +155,91 @@ async function scan(context: Context, sources: string[], flags: ScanFlags): Prom
   );
 }
 
+async function learnFrom({ output }: Context, attester: string, flags: LearnFlags): Promise<void> {
+  requireTarget(flags);
+  if (flags.policy !== undefined && flags.out === undefined) {
+    throw cliError('USAGE', 'A whole policy goes to a file of its own: give --out FILE.');
+  }
+  const [{ attesterMeasurements }, { learn, policyOf }, { setBytes, writeWithSets }] = await Promise.all([
+    import('@kallio/protocol'),
+    import('../reference/learn.ts'),
+    import('../reference/fragment.ts'),
+  ]);
+  const measurements = await withServer(flags, (client) =>
+    client.call(attesterMeasurements, { params: { attester } }),
+  );
+  const learnt = learn(measurements);
+  if (flags.paths !== undefined) replaceFile(flags.paths, Buffer.from(learnt.listing));
+  if (flags.evidence !== undefined) replaceFile(flags.evidence, Buffer.from(JSON.stringify(measurements)));
+  const sets = setBytes(learnt.sets);
+  let written: Written;
+  if (flags.policy !== undefined && flags.out !== undefined) {
+    writeWithSets(flags.out, policyOf(learnt, flags.policy), sets);
+    written = { written: flags.out, policy: flags.policy };
+  } else written = await deliver({ file: learnt.file, sets }, flags);
+  const { state, at, result } = measurements;
+  const { limits, reference } = learnt.file;
+  output.result(
+    { attester, state, at, result, classes: Object.fromEntries(learnt.counts), limits, ...written },
+    [
+      `${attester} was ${state} at ${at} (${result}).`,
+      table(
+        ['class', 'values'],
+        [
+          ...(reference.boot ?? []).map((one) => [`PCR ${one.pcr}, ${one.class}`, String(one.values.length)]),
+          ...Object.keys(reference.pcrs ?? {}).map((pcr) => [`PCR ${pcr}`, 'whole value']),
+          ...[...learnt.counts].map(([name, count]) => [name, String(count)]),
+        ],
+        'Nothing was measured.',
+      ),
+      '',
+      writtenTo(written),
+      ...limits.map((limit) => `  ${limit}`),
+    ].join('\n'),
+  );
+}
+
+async function workOut({ output }: Context, flags: BootFlags): Promise<void> {
+  requireTarget(flags);
+  const { by, loader = [], kernel = [], initrd = [], commandLine = [] } = flags;
+  if (by !== 'efi-stub' && by !== 'grub') throw cliError('USAGE', 'A kernel is started by efi-stub or grub.');
+  if (loader.length + kernel.length + initrd.length + commandLine.length === 0) {
+    throw cliError('USAGE', 'Of what? Give --loader, --kernel, --initrd or --command-line.');
+  }
+  const { bootReferences } = await import('../reference/boot.ts');
+  const read = (path: string) => ({ path, bytes: readBounded(path, MAX_BOOT_FILE) });
+  const file = bootReferences({
+    by,
+    loaders: loader.map(read),
+    kernels: kernel.map(read),
+    initrds: initrd.map(read),
+    commandLines: commandLine,
+  });
+  const written = await deliver({ file, sets: new Map() }, flags);
+  const boot = file.reference.boot ?? [];
+  const rows = boot.flatMap((one) =>
+    one.values.map((value) => [
+      String(one.pcr),
+      one.class,
+      value.name,
+      'digest' in value ? value.digest : 'text',
+    ]),
+  );
+  output.result(
+    { boot, limits: file.limits, ...written },
+    [
+      table(['PCR', 'class', 'what', 'SHA-256'], rows, 'Nothing.'),
+      '',
+      writtenTo(written),
+      ...file.limits.map((limit) => `  ${limit}`),
+    ].join('\n'),
+  );
+}
+
+function writtenTo({ written, policy }: Written): string {
+  return `Written to ${written}${policy === undefined ? '' : `, policy ${policy}`}.`;
+}
+
 function requireTarget({ out, into }: Target): void {
   if ((out === undefined) === (into === undefined)) {
     throw cliError('USAGE', 'Where to? Give --out FILE or --into POLICY.');
@@ -129,7 +272,7 @@ function describe(outcome: ScanOutcome, written: Written, limits: ReferenceFile[
     table(['class', 'digests'], rows, 'No file.'),
     '',
     ...(skipped.length === 0 ? [] : [`Passed over, ${skipped.length}:`, ...shown, '']),
-    `${outcome.files} files; written to ${written.written}${written.policy === undefined ? '' : `, policy ${written.policy}`}.`,
+    `${outcome.files} files. ${writtenTo(written)}`,
     ...limits.map((limit) => `  ${limit}`),
   ].join('\n');
 }

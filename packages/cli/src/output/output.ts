@@ -15,6 +15,8 @@ export type CliCode =
   | 'CLI_AK_FORMAT'
   | 'CLI_PCRS_FORMAT'
   | 'CLI_NONCE'
+  | 'CLI_EFI_IMAGE'
+  | 'CLI_EVIDENCE'
   | 'CLI_PACKAGE'
   | 'CLI_TOOL_MISSING'
   | 'CLI_REFERENCE'
@@ -24,6 +26,8 @@ export type CliCode =
   | 'CLI_BUILDER'
   | 'CLI_SIGNING_STATE'
   | 'CLI_WAIT'
+  | 'EXPLAIN_NO_RESULT'
+  | 'EXPLAIN_MATERIAL'
   | 'USAGE'
   | 'INTERNAL';
 
@@ -50,6 +54,11 @@ export class Output {
   /** One of a row of results that come as time goes: with `--json` one document a line. */
   item(document: unknown, text: string): void {
     this.#streams.out(this.json ? `${JSON.stringify(document)}\n` : ensureNewline(text));
+  }
+
+  /** A piece of a result that is too long for one string: text, or with `json` a piece of the one document. */
+  piece(text: string): void {
+    this.#streams.out(text);
   }
 
   /** How it is going, for a person; on standard error, so that it never mixes with a result. */

@@ -23,12 +23,12 @@ export class Collector {
   /** Digests that were added, the same file twice counting twice. */
   files = 0;
 
-  /** `path` as IMA will name it: from the root of the file system. */
-  add(path: string, sha256: string): void {
+  /** `path` as IMA names it, from the root of the file system; `digest` as policies write it. */
+  add(path: string, digest: string): void {
     const name = this.#classes.of(path) ?? 'everything else';
     const digests = this.#digests.get(name) ?? new Set();
-    this.#digests.set(name, digests.add(sha256));
-    this.#paths.set(path, sha256);
+    this.#digests.set(name, digests.add(digest));
+    this.#paths.set(path, digest);
     if (++this.files > MAX_FILES) throw new RangeError(`More than ${MAX_FILES} files`);
   }
 
@@ -49,23 +49,32 @@ export class Collector {
         ...(paths === undefined ? {} : { paths: [...paths] }),
         ...(hostOnly === undefined ? {} : { hostOnly }),
       };
-      if (digests.size <= INLINE) return [{ ...common, digests: [...digests].sort() }];
+      const all = [...digests].sort();
+      const files = all.filter((one) => SHA256.test(one));
+      if (files.length <= INLINE) return [{ ...common, digests: all }];
       const set = referenceSetOf(
         'file',
         32,
-        Array.from(digests, (digest) => fromHex(digest, 32)),
+        files.map((one) => fromHex(one, 32)),
       );
       const bytes = set.toBytes();
       const digest = digestOf(bytes);
       sets.set(digest, set);
+      const others = all.filter((one) => !SHA256.test(one));
       return [
-        { ...common, sets: [{ name: `${source}: ${name}`.slice(0, 128), digest, bytes: bytes.length }] },
+        {
+          ...common,
+          ...(others.length === 0 ? {} : { digests: others }),
+          sets: [{ name: `${source}: ${name}`.slice(0, 128), digest, bytes: bytes.length }],
+        },
       ];
     });
     const counts = new Map([...this.#digests].map(([name, digests]) => [name, digests.size]));
     return { classes, sets, counts };
   }
 }
+
+const SHA256 = /^[0-9a-f]{64}$/;
 
 /** `sha256sum` escapes names that would break its lines, and marks such a line. */
 function listingLine([path, sha256]: readonly [string, string]): string {

@@ -11,6 +11,8 @@ const HEAD = /^(\d{1,2}) ([0-9a-f]{40}) ([a-z0-9|-]{1,255}) /;
 const ZERO = '0'.repeat(40);
 /** A path of 4,096 bytes and a signature. A longer entry is not searched for lines that only look like entries. */
 const MAX_AMBIGUOUS = 6 * 1024;
+/** A measured buffer or signature is printed with two characters a byte. */
+const MAX_LINE = 32 * 1024 * 1024;
 
 /**
  * Reads an ASCII measurement list (`ascii_runtime_measurements`). Names may hold spaces and line breaks, which the
@@ -21,26 +23,74 @@ export function* readImaText(
   text: string,
   options: ImaReadOptions = {},
 ): Generator<ImaEntry, void, undefined> {
-  const { from = 0, maxBytes = 64 * 1024 * 1024 } = options;
-  if (text.length > maxBytes)
-    throw evidenceError('IMA_TOO_LARGE', `This IMA log is longer than ${maxBytes} characters.`);
-  let index = from;
-  let pending: string | undefined;
-  for (const line of linesOf(text)) {
-    if (pending === undefined) {
-      pending = line;
-      continue;
+  const reader = new ImaTextReader({ maxBytes: 64 * 1024 * 1024, ...options });
+  yield* reader.push(text);
+  yield* reader.end();
+}
+
+/** The same for a list that arrives in pieces, cut anywhere: what is held is the entry that has not ended yet. */
+export class ImaTextReader {
+  readonly #maxLength: number;
+  #index: number;
+  #taken = 0;
+  /** The beginning of a line. */
+  #line = '';
+  /** Lines that may go on in the next one. */
+  #pending: string | undefined;
+
+  constructor({ from = 0, maxBytes = Number.POSITIVE_INFINITY }: ImaReadOptions = {}) {
+    this.#index = from;
+    this.#maxLength = maxBytes;
+  }
+
+  /** The entries that end in this piece. */
+  *push(piece: string): Generator<ImaEntry, void, undefined> {
+    this.#taken += piece.length;
+    if (this.#taken > this.#maxLength) {
+      throw evidenceError('IMA_TOO_LARGE', `This IMA log is longer than ${this.#maxLength} characters.`);
     }
-    const entry = HEAD.test(line) ? wholeEntry(pending, index) : undefined;
-    if (entry === undefined) {
-      pending += `\n${line}`;
-    } else {
-      yield entry;
-      index++;
-      pending = line;
+    let at = 0;
+    for (let end = piece.indexOf('\n'); end !== -1; end = piece.indexOf('\n', at)) {
+      const entry = this.#take(this.#line + piece.slice(at, end));
+      this.#line = '';
+      at = end + 1;
+      if (entry !== undefined) yield entry;
+    }
+    this.#line += piece.slice(at);
+    // Stops a line that never ends from taking the memory of whoever waits for its end.
+    if (this.#line.length > MAX_LINE) {
+      throw evidenceError('IMA_TOO_LARGE', `Entry ${this.#index} is longer than ${MAX_LINE} characters.`, {
+        pointer: `ima:${this.#index}`,
+      });
     }
   }
-  if (pending !== undefined) yield parseEntry(pending, index);
+
+  /** The last entry, which nothing but the end tells to be whole. */
+  *end(): Generator<ImaEntry, void, undefined> {
+    if (this.#line !== '') {
+      const entry = this.#take(this.#line);
+      this.#line = '';
+      if (entry !== undefined) yield entry;
+    }
+    if (this.#pending !== undefined) yield parseEntry(this.#pending, this.#index);
+    this.#pending = undefined;
+  }
+
+  /** The entry that this line shows to have ended before it. */
+  #take(line: string): ImaEntry | undefined {
+    if (this.#pending === undefined) {
+      this.#pending = line;
+      return undefined;
+    }
+    const entry = HEAD.test(line) ? wholeEntry(this.#pending, this.#index) : undefined;
+    if (entry === undefined) {
+      this.#pending += `\n${line}`;
+      return undefined;
+    }
+    this.#index++;
+    this.#pending = line;
+    return entry;
+  }
 }
 
 /** The entry, or `undefined` where its digest says that it goes on in the next line. */
@@ -52,14 +102,6 @@ function wholeEntry(text: string, index: number): ImaEntry | undefined {
     // Stops a file whose name holds a line break and the head of an entry from making the whole log unreadable.
     if (error.code === 'IMA_DIGEST' || error.code === 'IMA_TEMPLATE') return undefined;
     throw error;
-  }
-}
-
-function* linesOf(text: string): Generator<string, void, undefined> {
-  for (let at = 0; at < text.length; ) {
-    const end = text.indexOf('\n', at);
-    yield text.slice(at, end === -1 ? text.length : end);
-    at = end === -1 ? text.length : end + 1;
   }
 }
 

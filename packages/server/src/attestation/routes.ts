@@ -1,11 +1,12 @@
 import { KallioError } from '@kallio/codec';
 import {
   ATTESTER_STREAM,
+  attesterMeasurements,
   certificateCreate,
   evidenceSubmit,
   nonceCreate,
   type ProtocolCode,
-  resultShow,
+  resultMeasurements,
 } from '@kallio/protocol';
 import type { Streams } from '@kallio/protocol/serve';
 import { attesterOf, requireAccess } from '@kallio/protocol/serve';
@@ -16,9 +17,10 @@ import {
   issueCertificate,
   nonceFor,
   nonceForStranger,
-  resultFor,
   submitEvidence,
 } from './evidence.ts';
+import { measurementsBehind, measurementsOf } from './measurements.ts';
+import { resultRoutes } from './results.ts';
 
 /** Routes of attestation outside sessions. */
 export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, streams: Streams): void {
@@ -50,9 +52,9 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
     ({ body }, context) => submitEvidence(verifier, attesterOf(context), body, context.now),
     { bodyLimit },
   );
-  mount.route(resultShow, ({ params }, context) =>
-    resultFor(verifier.store, params.digest, callingAttester(context)),
-  );
+  resultRoutes(mount, verifier);
+  mount.route(attesterMeasurements, ({ params }) => measurementsOf(verifier, params.attester));
+  mount.route(resultMeasurements, ({ params }) => measurementsBehind(verifier, params.digest));
   mount.app.get(
     ATTESTER_STREAM,
     { schema: { summary: 'Server-sent events to an attester' } },

@@ -1,0 +1,25 @@
+import { toHex } from '@kallio/codec';
+
+/** A value as JSON can hold it: bytes in hexadecimal, maps as objects, 64-bit numbers as text. */
+export function plain(value: unknown): unknown {
+  if (value instanceof Uint8Array) return toHex(value);
+  if (typeof value === 'bigint') return value.toString();
+  if (value instanceof Map)
+    return Object.fromEntries([...value].map(([key, one]) => [String(key), plain(one)]));
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value === 'object' && value !== null) {
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, plain(one)]));
+  }
+  return value;
+}
+
+/**
+ * Text from a log, safe to show: control characters, and what turns the direction of writing, as `\u{…}`. Stops a log from
+ * moving the cursor of whoever looks at it, and from printing lines that are not its own.
+ */
+export function printable(text: string): string {
+  return text.replace(
+    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu,
+    (character) => `\\u{${character.codePointAt(0)?.toString(16) ?? ''}}`,
+  );
+}
