@@ -90,7 +90,7 @@ export function judge(
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
     sets: policies.sets,
-    images: (image) => images.get(image),
+    images: images.once(),
     now,
   });
   requirePlace(appraisal);
