@@ -27,7 +27,16 @@ iptables iptables published ports of an instance
 /usr/lib/podman/aardvark-dns aardvark-dns names in those networks
 /bin/busybox busybox-static the user land of the sample application
 LIST
-  [ "$job" = demo ] || cat <<'LIST'
+  [ "$job" != lab ] || cat <<'LIST'
+qemu-system-x86_64 qemu-system-x86 the machines of the lab
+qemu-img qemu-utils a disk of its own for each, above the image that they share
+/usr/share/OVMF/OVMF_CODE_4M.fd ovmf their firmware, which measures what it starts
+debootstrap debootstrap makes their root file system
+cpio cpio packs their initrd
+mke2fs e2fsprogs makes the file systems of their disks
+veritysetup cryptsetup-bin the hash tree of a root that can't be changed unseen
+LIST
+  [ "$job" = demo ] || [ "$job" = lab ] || cat <<'LIST'
 tpm2_quote tpm2-tools the oracle that our TPM client is compared with
 skopeo skopeo copies images in tests
 LIST

@@ -26,6 +26,7 @@ export const LAYOUT: ReadonlyMap<string, Allowed> = new Map([
   ['packages/cli', ANYTHING],
   ['e2e', ANYTHING],
   ['bench', [...ANYTHING, 'e2e']],
+  ['lab', [...ANYTHING, 'e2e']],
 ]);
 
 /** What a package's tests may import besides the package: fixtures come from anywhere but another role. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -23,8 +23,12 @@ export interface Site {
   stop(): Promise<void>;
 }
 
-/** Starts a server that knows these machines and the image they run. */
-export async function startSite(machines: readonly Machine[], model: Model): Promise<Site> {
+/** Starts a server that knows these machines and the image they run; `attestation`: settings that differ from the defaults. */
+export async function startSite(
+  machines: readonly Machine[],
+  model: Model,
+  attestation: { readonly certificateSeconds?: number } = {},
+): Promise<Site> {
   const root = mkdtempSync(join(tmpdir(), 'kallio-bench-site-'));
   try {
     const dataDir = join(root, 'data');
@@ -40,6 +44,10 @@ export async function startSite(machines: readonly Machine[], model: Model): Pro
       log: { name: 'log.bench.example' },
       ekRoots: [],
     });
+    const config = join(dataDir, 'config.json');
+    const settings = JSON.parse(readFileSync(config, 'utf8'));
+    const changed = { ...settings, attestation: { ...settings.attestation, ...attestation } };
+    writeFileSync(config, JSON.stringify(changed));
     admit(join(dataDir, 'store.sqlite'), machines);
     return await start(dataDir, ca, root);
   } catch (error) {

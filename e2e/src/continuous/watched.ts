@@ -27,14 +27,16 @@ export class Watched {
   readonly kernel: MeasuringKernel;
   readonly #tpm: SoftwareTpm;
   readonly #config: object;
+  readonly #port: number;
   #bus: TpmBus | undefined;
   #server: RunningServer | undefined;
   #agent: RunningAgent | undefined;
   #admin: Client;
   wire: Wire;
 
-  private constructor(dir: string, wire: Wire, admin: Client) {
+  private constructor(dir: string, port: number, wire: Wire, admin: Client) {
     this.dir = dir;
+    this.#port = port;
     this.wire = wire;
     this.#admin = admin;
     this.#tpm = new SoftwareTpm(join(dir, 'tpm'), join(dir, 'swtpm.log'));
@@ -88,7 +90,8 @@ export class Watched {
       }),
     );
     const admin = new Client({ url: `https://127.0.0.1:${port}`, ca, token: adminToken });
-    const watched = new Watched(dir, await Wire.to(port), admin);
+    const watched = new Watched(dir, port, await Wire.to(port), admin);
+    await writeFile(join(dir, 'admin-token'), adminToken, { mode: 0o600 });
     await watched.startServer();
     const { token } = await admin.call(joinTokenCreate, {
       body: { uses: 1, ttlSeconds: 600, attester: ATTESTER, kind: 'builder' },
@@ -101,6 +104,15 @@ export class Watched {
   /** As its operator. */
   get admin(): Client {
     return this.#admin;
+  }
+
+  /** The environment in which `kallio` reaches the server as its operator. */
+  get operator(): Readonly<Record<string, string>> {
+    return {
+      KALLIO_SERVER: `https://127.0.0.1:${this.#port}`,
+      KALLIO_CA: join(this.dir, 'server', 'ca.pem'),
+      KALLIO_TOKEN_FILE: join(this.dir, 'admin-token'),
+    };
   }
 
   async startServer(): Promise<void> {

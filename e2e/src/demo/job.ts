@@ -1,12 +1,36 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AppInstanceInfo, AppLcmOpOcc, AppPkgInfo, AttesterSummary } from '@kallio/protocol';
+import type { Outcome } from '../site/kallio.ts';
 import { until } from '../site/process.ts';
 import type { Site } from '../site/site.ts';
 import type { Recorder } from './record.ts';
 
 /** The sample application: its name in the registry, and its appDId. */
 const APPLICATION = 'sensor-gateway';
+
+/** Where the main job is done: on processes of one machine, or on machines of their own. */
+export interface JobSite {
+  /** For the files that the job writes. */
+  readonly dir: string;
+  /** `host:port` of the registry. */
+  readonly registry: string;
+  readonly imagePolicy: string;
+  /** The sample application's descriptor. */
+  readonly appDescriptor: string;
+  /** A `kallio` command as the operator; how it ended. */
+  try(...args: string[]): Promise<Outcome>;
+  /** A `kallio` command as the operator, which must succeed. */
+  run(...args: string[]): Promise<unknown>;
+  /** Builds the sample application on the build host under this name; gives what `kallio build` printed, parsed. */
+  build(image: string): Promise<unknown>;
+  /** Asks an instance over HTTP, from where it can be reached: GET, or POST where there is a body. */
+  ask(
+    running: Running,
+    path: string,
+    body?: string,
+  ): Promise<{ readonly status: number; readonly text: string }>;
+}
 
 /** What is read of a build's record. */
 interface Built {
@@ -53,13 +77,10 @@ export async function setUp(site: Site, recorder: Recorder): Promise<void> {
 }
 
 /** The main job: attested build, signed and logged image, verified start, attested instance. */
-export async function mainJob(site: Site, recorder: Recorder): Promise<Running> {
+export async function mainJob(site: JobSite, recorder: Recorder): Promise<Running> {
   const image = `${site.registry}/${APPLICATION}:1`;
   const built = await recorder.step('build in an attestation session, sign, log, push', async () => {
-    const context = await site.applicationContext(APPLICATION);
-    const record = (await site.run(
-      ...['build', '-t', image, context, '--agent', site.builder.socket],
-    )) as Built;
+    const record = (await site.build(image)) as Built;
     return {
       value: record,
       proof: `session ${record.session} on ${record.builder} closed on ${short(record.digest)}; log entry ${record.logIndex}`,
@@ -89,14 +110,14 @@ export async function mainJob(site: Site, recorder: Recorder): Promise<Running> 
     };
   });
   await recorder.step('ask the application', async () => {
-    const url = `${running.address}/cgi-bin/readings`;
+    const path = '/cgi-bin/readings';
     for (const reading of ['20.0', '21.5']) {
-      const posted = await fetch(url, { method: 'POST', body: reading });
+      const posted = await site.ask(running, path, reading);
       if (posted.status !== 201) throw new Error(`The application answered ${posted.status}.`);
     }
-    const answer = await (await fetch(url)).text();
-    if (!answer.includes('"count":2')) throw new Error(`The application answered ${answer}.`);
-    return { value: answer, proof: `${url} answers ${answer.trim()}` };
+    const { text } = await site.ask(running, path);
+    if (!text.includes('"count":2')) throw new Error(`The application answered ${text}.`);
+    return { value: text, proof: `${running.address}${path} answers ${text.trim()}` };
   });
   await recorder.step('the instance is attested', async () => {
     const state = await instanceState(site, running);
@@ -110,7 +131,7 @@ export async function mainJob(site: Site, recorder: Recorder): Promise<Running> 
 }
 
 /** Onboards an image as an application, and waits for the verdict. */
-export async function onboard(site: Site, application: string, image: string): Promise<AppPkgInfo> {
+export async function onboard(site: JobSite, application: string, image: string): Promise<AppPkgInfo> {
   const file = join(site.dir, `${application}.appd.json`);
   const sample = JSON.parse(await readFile(site.appDescriptor, 'utf8')) as Record<string, unknown>;
   const appd = {
@@ -125,7 +146,7 @@ export async function onboard(site: Site, application: string, image: string): P
 
 /** Starts an instance, and waits until the operation has come to an end. */
 export async function start(
-  site: Site,
+  site: JobSite,
   ...flags: string[]
 ): Promise<{ readonly operation: AppLcmOpOcc; readonly instance: AppInstanceInfo }> {
   const outcome = await site.try('apps', 'start', APPLICATION, ...flags);
@@ -135,7 +156,7 @@ export async function start(
 
 /** What a device's evidence says of an instance. */
 export async function instanceState(
-  site: Site,
+  site: JobSite,
   { device, instance }: Pick<Running, 'device' | 'instance'>,
 ): Promise<Seen | undefined> {
   return (await seenOn(site, device)).find((one) => one.instance === instance);
@@ -150,7 +171,7 @@ export interface Seen {
 }
 
 /** Everything that a device's evidence shows to be running there. */
-export async function seenOn(site: Site, device: string): Promise<readonly Seen[]> {
+export async function seenOn(site: JobSite, device: string): Promise<readonly Seen[]> {
   const { json } = await site.try('instances', '--device', device);
   return (json as { instances: Seen[] }).instances;
 }

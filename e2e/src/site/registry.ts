@@ -14,19 +14,8 @@ export class LocalRegistry {
   }
 
   static async start(dir: string, logFile: string): Promise<LocalRegistry> {
-    await mkdir(dir, { recursive: true });
     const port = await freePort();
-    const config = join(dir, 'config.yml');
-    await writeFile(
-      config,
-      [
-        'version: 0.1',
-        'log: {level: warn, accesslog: {disabled: true}}',
-        `storage: {filesystem: {rootdirectory: ${join(dir, 'data')}}, delete: {enabled: true}}`,
-        `http: {addr: "127.0.0.1:${port}"}`,
-        '',
-      ].join('\n'),
-    );
+    const config = await writeRegistryConfig(dir, port);
     const service = await Service.start('registry', logFile, 'docker-registry', ['serve', config], () =>
       accepts(port),
     );
@@ -36,4 +25,21 @@ export class LocalRegistry {
   stop(): Promise<void> {
     return this.#service.stop();
   }
+}
+
+/** Writes the configuration of a registry on this loopback port, with storage below `dir`; gives the file. */
+export async function writeRegistryConfig(dir: string, port: number): Promise<string> {
+  await mkdir(dir, { recursive: true });
+  const config = join(dir, 'config.yml');
+  await writeFile(
+    config,
+    [
+      'version: 0.1',
+      'log: {level: warn, accesslog: {disabled: true}}',
+      `storage: {filesystem: {rootdirectory: ${join(dir, 'data')}}, delete: {enabled: true}}`,
+      `http: {addr: "127.0.0.1:${port}"}`,
+      '',
+    ].join('\n'),
+  );
+  return config;
 }

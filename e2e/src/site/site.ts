@@ -91,6 +91,22 @@ export class Site {
     return mustKallio(args, this.operator);
   }
 
+  /** Builds the sample application on the build host. */
+  async build(image: string): Promise<unknown> {
+    const context = await this.applicationContext('application');
+    return this.run('build', '-t', image, context, '--agent', this.builder.socket);
+  }
+
+  /** Asks an instance over HTTP: its ports are published on this machine. */
+  async ask(
+    { address }: { readonly address: string },
+    path: string,
+    body?: string,
+  ): Promise<{ readonly status: number; readonly text: string }> {
+    const answer = await fetch(`${address}${path}`, body === undefined ? {} : { method: 'POST', body });
+    return { status: answer.status, text: await answer.text() };
+  }
+
   async startRegistry(): Promise<void> {
     this.#registry = await LocalRegistry.start(join(this.dir, 'registry'), join(this.dir, 'registry.log'));
   }

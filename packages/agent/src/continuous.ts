@@ -54,14 +54,7 @@ export async function attestContinuously(parts: ContinuousParts, signal: AbortSi
 
   async function attestAtPace(): Promise<void> {
     while (!signal.aborted) {
-      await retrying(logger, signal, async () => {
-        try {
-          await attest();
-        } catch (error) {
-          if (error instanceof KallioError && error.code === 'UNAUTHENTICATED') connection.reset();
-          throw error;
-        }
-      });
+      await retrying(logger, signal, () => recognised(connection, attest));
       await pace.pause(signal);
     }
   }
@@ -74,6 +67,16 @@ export async function attestContinuously(parts: ContinuousParts, signal: AbortSi
   }
 }
 
+/** A server that does not know the certificate (any more: it was restored from a backup) is shown evidence for another. */
+async function recognised<T>(connection: Connection, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof KallioError && error.code === 'UNAUTHENTICATED') connection.reset();
+    throw error;
+  }
+}
+
 /** The server asks for evidence over its stream: a device behind NAT can't be called. */
 async function listenForPushes(
   connection: Connection,
@@ -82,11 +85,12 @@ async function listenForPushes(
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
-    await retrying(logger, signal, async () => {
+    const listen = async () => {
       for await (const { event } of events(await connection.client(), ATTESTER_STREAM, signal)) {
         if (event === 'attest') await attest();
       }
-    });
+    };
+    await retrying(logger, signal, () => recognised(connection, listen));
     await wait(1000 * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
   }
 }

@@ -4,3 +4,4 @@ export type { AgentCode } from './error.ts';
 export { identityOf } from './identity/configured.ts';
 export type { TpmIdentity } from './identity/identity.ts';
 export { type RunningAgent, runAgent } from './run.ts';
+export { installShim } from './shim/install.ts';

@@ -2,15 +2,28 @@ import 'reflect-metadata';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { generateKeyPairSync, webcrypto } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { createPrimary, EK_PROFILES, type EkKind, ekTemplate, flushContext, HANDLE, Tpm } from '@kallio/tpm';
-import { makeCredential, nameOf, parsePublic, publicKeyOf } from '@kallio/tpm/structures';
+import { concat, equalBytes } from '@kallio/codec';
+import {
+  createPrimary,
+  EK_PROFILES,
+  type EkKind,
+  ekTemplate,
+  flushContext,
+  HANDLE,
+  nvDefineSpace,
+  nvUndefineSpace,
+  nvWrite,
+  Tpm,
+} from '@kallio/tpm';
+import { makeCredential, NV_ATTRIBUTE, nameOf, parsePublic, publicKeyOf } from '@kallio/tpm/structures';
 import { cryptoProvider, X509CertificateGenerator } from '@peculiar/x509';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { identityOf } from '../src/identity/configured.ts';
+import type { TpmIdentity } from '../src/identity/identity.ts';
 
 cryptoProvider.set(webcrypto);
 
@@ -80,6 +93,91 @@ const open = (endorsement?: { certificate?: string; intermediates?: string }) =>
     ...(endorsement === undefined ? {} : { endorsement }),
   });
 
+/** Puts bytes into the TPM as a maker does, for as long as `use` takes. */
+async function withIndex<T>(
+  index: number,
+  bytes: Uint8Array,
+  attributes: number,
+  use: () => Promise<T>,
+): Promise<T> {
+  const nv = {
+    index,
+    nameAlg: 'sha256',
+    attributes,
+    authPolicy: new Uint8Array(0),
+    dataSize: bytes.length,
+  } as const;
+  const tpm = Tpm.open(address);
+  await nvDefineSpace(tpm, nv);
+  const written = await nvWrite(tpm, nv, bytes);
+  await tpm.close();
+  try {
+    return await use();
+  } finally {
+    await nvUndefineSpace(tpm, written);
+    await tpm.close();
+  }
+}
+const { ownerWrite, ownerRead, authRead } = NV_ATTRIBUTE;
+
+/** Does this identity open a credential that is made for its EK and AK? */
+async function opens(identity: TpmIdentity): Promise<boolean> {
+  const secret = new Uint8Array(32).fill(7);
+  const made = makeCredential(parsePublic(identity.ekPublic), nameOf(parsePublic(identity.akPublic)), secret);
+  return equalBytes(await identity.activateCredential(made.credentialBlob, made.encryptedSecret), secret);
+}
+
+describe('an EK certificate in the TPM', () => {
+  for (const { kind, certificate: index } of EK_PROFILES) {
+    it(`serves for the EK of kind ${kind}, whatever its maker filled the index up with`, async ({ skip }) => {
+      const spki = await ekOf(kind);
+      if (spki === undefined) return skip(`this TPM makes no ${kind} key`);
+      const der = readFileSync(await certify(spki, `${kind}-nv.der`));
+      const padded = concat(der, new Uint8Array(100).fill(kind.startsWith('rsa') ? 0 : 0xff));
+      for (const readable of [ownerRead, authRead]) {
+        await withIndex(index, padded, ownerWrite | readable, async () => {
+          const identity = await open();
+          const opened = await opens(identity).finally(() => identity.close());
+          expect(identity.ekCertificate).toEqual(new Uint8Array(der));
+          expect(opened).toBe(true);
+        });
+      }
+    });
+  }
+
+  it('of another TPM is refused', async () => {
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const other = await certify(
+      new Uint8Array(publicKey.export({ format: 'der', type: 'spki' })),
+      'other.der',
+    );
+    await withIndex(0x01c0_000a, readFileSync(other), ownerWrite | authRead, async () => {
+      await expect(open()).rejects.toMatchObject({ code: 'IDENTITY_EK_MISMATCH' });
+    });
+  });
+
+  it('brings the certificates between it and the root along, over as many indices as they take', async () => {
+    const spki = (await ekOf('ecc-p256')) ?? new Uint8Array(0);
+    const [ek, a, b, c] = await Promise.all(
+      ['ek', 'a', 'b', 'c'].map(
+        async (name) => new Uint8Array(readFileSync(await certify(spki, `${name}-chain.der`))),
+      ),
+    );
+    if (ek === undefined || a === undefined || b === undefined || c === undefined)
+      throw new Error('four were made');
+    const readable = ownerWrite | authRead;
+    await withIndex(0x01c0_000a, ek, readable, () =>
+      withIndex(0x01c0_0100, concat(a, b), readable, () =>
+        withIndex(0x01c0_0101, concat(c, new Uint8Array(7)), readable, async () => {
+          const identity = await open();
+          await identity.close();
+          expect(identity.intermediates).toEqual([a, b, c]);
+        }),
+      ),
+    );
+  });
+});
+
 describe('an EK certificate from a file', () => {
   for (const { kind } of EK_PROFILES) {
     it(`serves for the EK of kind ${kind}, which then opens a credential`, async ({ skip }) => {
@@ -88,10 +186,7 @@ describe('an EK certificate from a file', () => {
       const certificate = await certify(spki, `${kind}.pem`);
       const identity = await open({ certificate });
       try {
-        const secret = new Uint8Array(32).fill(7);
-        const name = nameOf(parsePublic(identity.akPublic));
-        const made = makeCredential(parsePublic(identity.ekPublic), name, secret);
-        expect(await identity.activateCredential(made.credentialBlob, made.encryptedSecret)).toEqual(secret);
+        expect(await opens(identity)).toBe(true);
       } finally {
         await identity.close();
       }

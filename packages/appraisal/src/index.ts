@@ -8,14 +8,18 @@ export {
   keptEventLogFromJson,
   keptInventoryFromJson,
 } from './continuity.ts';
+export { continuityRoot } from './continuity-root.ts';
 export { SessionClaims } from './ear/claims.ts';
-export { type EarInput, issueEar } from './ear/issue.ts';
+export { dottedEar } from './ear/dotted.ts';
+export { type EarInput, earPayload, issueEar, signEar } from './ear/issue.ts';
 export { type EarClaims, type EarCode, type EarTrust, type SubjectClaims, verifyEar } from './ear/verify.ts';
 export { type Held, heldOf } from './held.ts';
 export type { ImageReference, InstanceAppraisal } from './instances.ts';
 export { bareTpmPolicy } from './policy/bare.ts';
 export { type PolicyCode, parsePolicy } from './policy/check.ts';
 export { namedSets, type ReferenceSets } from './policy/compile.ts';
+export { policyDigest } from './policy/digest.ts';
+export { policySchema } from './policy/json-schema.ts';
 export { PathClasses } from './policy/path-classes.ts';
 export {
   AppraisalPolicy,

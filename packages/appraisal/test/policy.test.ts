@@ -93,6 +93,7 @@ describe('a policy document', () => {
     ['another bank', { bank: 'sha1' }, '/bank'],
     ['an exclusion without a reason', { excluded: { 11: '' } }, '/excluded/11'],
     ['a reference value that is no digest', { reference: { pcrs: { 0: ['00'] } } }, '/reference/pcrs/0/0'],
+    ['a PCR in a second spelling', { reference: { pcrs: { '07': ['00'.repeat(32)] } } }, '/reference/pcrs'],
     ['a PCR with no reference value in its list', { reference: { pcrs: { 0: [] } } }, '/reference/pcrs/0'],
     ['a class of boot measurements without values', boot(), '/reference/boot/0/values'],
     ['a value with digest and text', boot({ ...value, text: 'a', encoding: 'utf-8' }), '/reference/boot/0'],

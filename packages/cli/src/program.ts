@@ -10,6 +10,7 @@ import { enrolCommand } from './commands/enrol.ts';
 import { eventlogCommand } from './commands/eventlog.ts';
 import { eventsCommand } from './commands/events.ts';
 import { evidenceCommand } from './commands/evidence.ts';
+import { explainCommand } from './commands/explain.ts';
 import { imalogCommand } from './commands/imalog.ts';
 import { instancesCommand } from './commands/instances.ts';
 import { joinTokenCommand } from './commands/join-token.ts';
@@ -52,6 +53,7 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     attestersCommand,
     sessionsCommand,
     eventsCommand,
+    explainCommand,
     webhooksCommand,
     packagesCommand,
     appsCommand,

@@ -84,15 +84,6 @@ export const evidenceSubmit = route({
   reply: EvidenceReply,
 });
 
-export const resultShow = route({
-  method: 'GET',
-  path: '/v1/results/:digest',
-  access: ['viewer', 'attester'],
-  summary: 'A signed result and the appraisal record behind it',
-  params: Exact({ digest: DigestSchema }),
-  reply: Exact({ ear: Ear, record: Type.Unknown() }),
-});
-
 /** Evidence with everything that is needed to judge it again: by another policy, or to learn reference values from it. */
 export const AttesterMeasurements = Exact({
   attester: AttesterId,

@@ -36,6 +36,7 @@ export type ServerCode =
   | 'TLS_KEY_UNSUPPORTED'
   | 'PLATFORM_REFUSED'
   | 'RESULT_STALE'
+  | 'RESULT_MATERIAL_MISSING'
   // sessions
   | 'SESSION_NOT_BUILDER'
   | 'SESSION_TOO_MANY'

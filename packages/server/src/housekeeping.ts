@@ -20,6 +20,7 @@ export function tidy(store: Store, config: ServerConfig, now: Date): void {
   store.certificates.prune(time);
   store.continuity.prune();
   store.results.prune(before);
+  store.basis.prune(before);
   store.evidence.prune(before);
   store.events.prune(before);
 }

@@ -64,12 +64,12 @@ describe('evidence', () => {
     const reply = await client.call(evidenceSubmit, { body: await device.attest(client) });
     expect(reply.platform).toMatchObject({ state: 'VERIFIED', tier: 'C' });
     const { issuer, jwks } = await client.call(trustShow, {});
-    const stored = await server.admin().call(resultShow, { params: { digest: reply.result } });
+    const stored = await server.admin().call(resultShow, { params: { digest: reply.result }, query: {} });
     const claims = await verifyEar(stored.ear, { issuer, jwks }, server.now());
     expect(JSON.stringify(claims)).toContain('device-1');
     await server.restart();
     expect(await shown()).toMatchObject({ state: 'VERIFIED', tier: 'C', result: reply.result });
-    const again = await server.admin().call(resultShow, { params: { digest: reply.result } });
+    const again = await server.admin().call(resultShow, { params: { digest: reply.result }, query: {} });
     expect(again).toEqual(stored);
   });
 

@@ -47,7 +47,7 @@ async function limitsOf(server: TestServer): Promise<string> {
   const device = await admitted(server, tpm, 'device-1', 'device');
   const client = await device.connect(server);
   const { result } = await client.call(evidenceSubmit, { body: await device.attest(client) });
-  const { ear } = await server.admin().call(resultShow, { params: { digest: result } });
+  const { ear } = await server.admin().call(resultShow, { params: { digest: result }, query: {} });
   const { issuer, jwks } = await client.call(trustShow, {});
   return (await verifyEar(ear, { issuer, jwks }, server.now())).platform.limits.join(' ');
 }

@@ -10,11 +10,12 @@ import {
   flushContext,
   HANDLE,
   type Loaded,
+  type NvPublic,
   nvRead,
   nvReadPublic,
   type Tpm,
 } from '@kallio/tpm';
-import { parsePublic, publicKeyOf } from '@kallio/tpm/structures';
+import { NV_ATTRIBUTE, parsePublic, publicKeyOf } from '@kallio/tpm/structures';
 import type { IdentityCode } from './error.ts';
 
 /** An EK certificate and how to make its key again. */
@@ -52,7 +53,7 @@ export async function readEndorsement(
   for (const profile of EK_PROFILES) {
     const nv = await nvReadPublic(tpm, profile.certificate);
     if (nv === undefined) continue;
-    return { ...(await matching(tpm, trimDer(await nvRead(tpm, nv)), [profile])), intermediates };
+    return { ...(await matching(tpm, trimDer(await readIndex(tpm, nv)), [profile])), intermediates };
   }
   throw new KallioError<IdentityCode>('IDENTITY_NO_EK_CERTIFICATE', 'This TPM holds no EK certificate.', {
     hint: 'Without one nobody can tell it from a TPM of an attacker’s own making. Where the maker publishes it, give it as endorsement.certificate.',
@@ -105,9 +106,14 @@ async function readChain(tpm: Tpm): Promise<Uint8Array[]> {
   ) {
     const nv = await nvReadPublic(tpm, index);
     if (nv === undefined) break;
-    certificates.push(...splitDer(await nvRead(tpm, nv)));
+    certificates.push(...splitDer(await readIndex(tpm, nv)));
   }
   return certificates.slice(0, MAX_INTERMEDIATES);
+}
+
+/** By the index's own authorization, which is empty, where it may: the owner's may be set to what an agent does not know. */
+function readIndex(tpm: Tpm, nv: NvPublic): Promise<Uint8Array> {
+  return nvRead(tpm, nv, { by: (nv.attributes & NV_ATTRIBUTE.authRead) === 0 ? 'owner' : 'index' });
 }
 
 /** Makers pad the NV index: what counts is the first DER value. */
@@ -115,12 +121,15 @@ function trimDer(bytes: Uint8Array): Uint8Array {
   return splitDer(bytes)[0] ?? bytes;
 }
 
-/** DER SEQUENCEs with a two-byte length, one after another; what doesn't begin so ends the list. */
+/** DER SEQUENCEs, one after another; what doesn't begin as one of a certificate's length ends the list. */
 function splitDer(bytes: Uint8Array): Uint8Array[] {
   const found: Uint8Array[] = [];
   let at = 0;
-  while (bytes[at] === 0x30 && bytes[at + 1] === 0x82) {
-    const length = 4 + ((bytes[at + 2] ?? 0) << 8) + (bytes[at + 3] ?? 0);
+  while (bytes[at] === 0x30) {
+    const [form = 0, first = 0, second = 0] = bytes.subarray(at + 1, at + 4);
+    // No certificate is shorter than 128 bytes or longer than 64 KiB.
+    if (form !== 0x81 && form !== 0x82) break;
+    const length = form === 0x81 ? 3 + first : 4 + (first << 8) + second;
     if (at + length > bytes.length) break;
     found.push(bytes.slice(at, at + length));
     at += length;

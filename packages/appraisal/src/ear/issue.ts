@@ -41,12 +41,27 @@ const MAX_TEXT = 512;
 /** Most bytes of claims: relying parties take a result of 64 KiB, base64 and signature included. */
 const MAX_CLAIMS = 46 * 1024;
 
+/** What the claims of a result are made from. */
+export type EarFacts = Omit<EarInput, 'key' | 'keyId'>;
+
 /**
  * Signs the result of an appraisal as EAR (draft-ietf-rats-ear-04): a compact JWT of type `application/eat+jwt`, ES256.
  * Sub-modules: `platform`; `instance:<name>` for each instance; `build-env` for a closed session.
  */
 export function issueEar(input: EarInput): string {
-  const { appraisal, attester, issuer, issuedAt, ttlSeconds, key, keyId, session } = input;
+  return signEar(earPayload(input), input);
+}
+
+/** Signs the bytes of claims. */
+export function signEar(payload: Uint8Array, { key, keyId }: Pick<EarInput, 'key' | 'keyId'>): string {
+  const header = canonicalBytes({ alg: 'ES256', typ: EAR_TYPE, kid: keyId });
+  const signed = `${toBase64Url(header)}.${toBase64Url(payload)}`;
+  return `${signed}.${toBase64Url(signEs256(key, utf8(signed)))}`;
+}
+
+/** The claims of a result, JCS. The same facts always give the same bytes, so that anybody can make them again. */
+export function earPayload(facts: EarFacts): Uint8Array {
+  const { appraisal, attester, issuer, issuedAt, ttlSeconds, session } = facts;
   const iat = Math.floor(issuedAt.getTime() / 1000);
   if (session !== undefined && appraisal.platform.state !== 'VERIFIED') {
     // A build environment that was not verified must not get the claims that make an image's signature.
@@ -60,17 +75,15 @@ export function issueEar(input: EarInput): string {
     eat_profile: EAR_PROFILE,
     ear_verifier_id: { developer: 'https://kallio.dev', build: 'kallio 0.1.0' },
     submods: {
-      platform: platformClaims(input),
-      ...(session === undefined ? {} : { 'build-env': buildEnvironment(session, input) }),
+      platform: platformClaims(facts),
+      ...(session === undefined ? {} : { 'build-env': buildEnvironment(session, facts) }),
     },
   };
-  const header = canonicalBytes({ alg: 'ES256', typ: EAR_TYPE, kid: keyId });
-  const signed = `${toBase64Url(header)}.${toBase64Url(withInstances(payload, input))}`;
-  return `${signed}.${toBase64Url(signEs256(key, utf8(signed)))}`;
+  return withInstances(payload, facts);
 }
 
 /** The claims as they are signed: with a sub-module for each instance, or for as many as there is room for. */
-function withInstances(payload: EarPayload, input: EarInput): Uint8Array {
+function withInstances(payload: EarPayload, input: EarFacts): Uint8Array {
   const submodules = [...input.appraisal.instances].map(
     ([id, instance]) => [INSTANCE_PREFIX + id, instanceClaims(instance, input)] as const,
   );
@@ -92,7 +105,7 @@ function asManyAsFit(submodules: (readonly [string, InstanceClaims])[], others: 
   return end === -1 ? ordered : ordered.slice(0, end);
 }
 
-function platformClaims({ appraisal, policyId }: EarInput): PlatformClaims {
+function platformClaims({ appraisal, policyId }: EarFacts): PlatformClaims {
   const { authentic, boot, evidenceDigest, platform } = appraisal;
   const vector = vectorOf(authentic ? affirmedOf(platform) : {}, platform.refusals);
   return {
@@ -125,7 +138,7 @@ function affirmedOf({ tier, endorsement }: PlatformAppraisal): TrustVector {
   }
 }
 
-function instanceClaims(instance: InstanceAppraisal, { policyId }: EarInput): InstanceClaims {
+function instanceClaims(instance: InstanceAppraisal, { policyId }: EarFacts): InstanceClaims {
   const vector = vectorOf({ executables: 2, 'file-system': 2 }, instance.refusals);
   return {
     ear_status: statusOf(instance.state, vector),
@@ -140,7 +153,7 @@ function instanceClaims(instance: InstanceAppraisal, { policyId }: EarInput): In
   };
 }
 
-function buildEnvironment(session: SessionClaims, { appraisal, policyId }: EarInput) {
+function buildEnvironment(session: SessionClaims, { appraisal, policyId }: EarFacts) {
   const vector = affirmedOf(appraisal.platform);
   return {
     ear_status: statusOf(appraisal.platform.state, vector),

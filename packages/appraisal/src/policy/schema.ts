@@ -154,7 +154,7 @@ const ImaReference = Exact({
 
 const PcrValues = described(
   'Values that a PCR may have, hexadecimal. A PCR listed here may have no other.',
-  Type.Record(PcrKey, listOf(Sha256, 4096)),
+  Type.Record(PcrKey, listOf(Sha256, 4096), { additionalProperties: false }),
 );
 
 const Update = Exact({
@@ -226,7 +226,7 @@ export const AppraisalPolicy = Exact({
   excluded: Type.Optional(
     described(
       'PCRs whose value is not judged, each with the reason, which every result repeats.',
-      Type.Record(PcrKey, Type.String({ minLength: 1, maxLength: 256 })),
+      Type.Record(PcrKey, Type.String({ minLength: 1, maxLength: 256 }), { additionalProperties: false }),
     ),
   ),
   tiers: Type.Array(Type.Union([Type.Literal('A'), Type.Literal('B'), Type.Literal('C')]), {

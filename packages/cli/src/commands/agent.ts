@@ -1,6 +1,13 @@
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { withAgent } from '../connect.ts';
 import { type Context, command } from '../context.ts';
+
+interface ShimFlags {
+  readonly stateDir: string;
+  readonly socket?: string;
+  readonly runtime: string;
+}
 
 /** `kallio agent`: the trust agent of a build host or device. */
 export function agentCommand(context: Context): Command {
@@ -36,6 +43,17 @@ export function agentCommand(context: Context): Command {
       )
         .requiredOption('--socket <path>', 'the agent’s UNIX socket')
         .action((flags: { socket: string }) => attest(context, flags.socket)),
+    )
+    .addCommand(
+      command(
+        'install-shim',
+        'put the runtime shim in place, as the agent does at start: in a machine image, so that a scan of it finds the shim',
+        'kallio agent install-shim --state-dir /var/lib/kallio-agent',
+      )
+        .requiredOption('--state-dir <dir>', 'the agent’s state folder')
+        .option('--socket <path>', 'the agent’s UNIX socket (default: agent.sock in the state folder)')
+        .option('--runtime <path>', 'the OCI runtime behind the shim', '/usr/bin/runc')
+        .action((flags: ShimFlags) => shim(context, flags)),
     )
     .addCommand(
       command(
@@ -91,6 +109,12 @@ async function attest(context: Context, socket: string): Promise<void> {
   const shown = await withAgent(socket, (client) => client.call(agentAttest, {}));
   context.exit = shown.state === 'VERIFIED' ? 0 : 1;
   context.output.result(shown, `${shown.state} (result ${shown.result})`);
+}
+
+async function shim({ output }: Context, { stateDir, socket, runtime }: ShimFlags): Promise<void> {
+  const { installShim } = await import('@kallio/agent');
+  const wrapper = await installShim(stateDir, socket ?? join(stateDir, 'agent.sock'), runtime);
+  output.result({ runtime: wrapper }, `The engine’s OCI runtime on this machine is ${wrapper}.`);
 }
 
 async function signingState({ output }: Context, socket: string): Promise<void> {

@@ -33,7 +33,7 @@ async function list(context: Context, flags: ServerOptions & { device?: string }
     const seen: Seen[] = [];
     for (const { attester, state, result } of devices) {
       if (result === undefined) continue;
-      const { record } = await client.call(resultShow, { params: { digest: result } });
+      const { record } = await client.call(resultShow, { params: { digest: result }, query: {} });
       // An old result says what was: no instance on a device that went quiet is VERIFIED.
       for (const one of instancesOf(record))
         seen.push({ device: attester, ...one, ...(state === 'STALE' ? { state } : {}) });

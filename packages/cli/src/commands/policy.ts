@@ -68,6 +68,16 @@ export function policyCommand(context: Context): Command {
     );
   policy.addCommand(policyMergeCommand(context)).addCommand(policyCheckCommand(context));
   for (const one of inForceCommands(context)) policy.addCommand(one);
+  policy.addCommand(
+    command(
+      'schema',
+      'the JSON Schema of an appraisal policy, for editors and generators',
+      'kallio policy schema > policy.schema.json',
+    ).action(async () => {
+      const { policySchema } = await import('@kallio/appraisal');
+      context.output.result(policySchema(), JSON.stringify(policySchema(), null, 2));
+    }),
+  );
   return policy;
 }
 

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
-import { replaceFile } from '../files.ts';
+import { readBounded, replaceFile } from '../files.ts';
 import { EXIT } from '../output/exit.ts';
 import { cliError } from '../output/output.ts';
 import { table } from '../output/table.ts';
@@ -26,6 +26,16 @@ interface LearnFlags extends Target, ServerOptions {
   readonly paths?: string;
   readonly evidence?: string;
 }
+
+interface BootFlags extends Target {
+  readonly by: string;
+  readonly loader?: string[];
+  readonly kernel?: string[];
+  readonly initrd?: string[];
+  readonly commandLine?: string[];
+}
+
+const MAX_BOOT_FILE = 1024 * 1024 * 1024;
 
 /** `kallio reference`: reference values for policies. */
 export function referenceCommand(context: Context): Command {
@@ -76,6 +86,28 @@ export function referenceCommand(context: Context): Command {
       .option('--paths <file>', 'write each measured path with its digest there')
       .option('--evidence <file>', 'keep the evidence there: kallio policy check takes it')
       .action((attester: string, flags: LearnFlags) => learnFrom(context, attester, flags)),
+  );
+  reference.addCommand(
+    targeted(
+      command(
+        'boot',
+        'work out what a boot will measure of its files and command line',
+        'kallio reference boot --kernel vmlinuz --initrd initrd.img --command-line "root=/dev/vda ro" --into device.json',
+      ),
+    )
+      .option(
+        '--by <loader>',
+        'who hands over to the kernel: efi-stub (firmware, systemd-boot) or grub',
+        'efi-stub',
+      )
+      .option('--loader <file...>', 'EFI images that are started before the kernel: shim, GRUB, systemd-boot')
+      .option('--kernel <file...>', 'kernels, or unified kernel images')
+      .option('--initrd <file...>', 'initial RAM disks')
+      .option(
+        '--command-line <text...>',
+        'command lines, to the letter; for GRUB with the path of the kernel before it',
+      )
+      .action((flags: BootFlags) => workOut(context, flags)),
   );
   return reference;
 }
@@ -163,6 +195,43 @@ async function learnFrom({ output }: Context, attester: string, flags: LearnFlag
       '',
       writtenTo(written),
       ...limits.map((limit) => `  ${limit}`),
+    ].join('\n'),
+  );
+}
+
+async function workOut({ output }: Context, flags: BootFlags): Promise<void> {
+  requireTarget(flags);
+  const { by, loader = [], kernel = [], initrd = [], commandLine = [] } = flags;
+  if (by !== 'efi-stub' && by !== 'grub') throw cliError('USAGE', 'A kernel is started by efi-stub or grub.');
+  if (loader.length + kernel.length + initrd.length + commandLine.length === 0) {
+    throw cliError('USAGE', 'Of what? Give --loader, --kernel, --initrd or --command-line.');
+  }
+  const { bootReferences } = await import('../reference/boot.ts');
+  const read = (path: string) => ({ path, bytes: readBounded(path, MAX_BOOT_FILE) });
+  const file = bootReferences({
+    by,
+    loaders: loader.map(read),
+    kernels: kernel.map(read),
+    initrds: initrd.map(read),
+    commandLines: commandLine,
+  });
+  const written = await deliver({ file, sets: new Map() }, flags);
+  const boot = file.reference.boot ?? [];
+  const rows = boot.flatMap((one) =>
+    one.values.map((value) => [
+      String(one.pcr),
+      one.class,
+      value.name,
+      'digest' in value ? value.digest : 'text',
+    ]),
+  );
+  output.result(
+    { boot, limits: file.limits, ...written },
+    [
+      table(['PCR', 'class', 'what', 'SHA-256'], rows, 'Nothing.'),
+      '',
+      writtenTo(written),
+      ...file.limits.map((limit) => `  ${limit}`),
     ].join('\n'),
   );
 }

@@ -15,6 +15,7 @@ export type CliCode =
   | 'CLI_AK_FORMAT'
   | 'CLI_PCRS_FORMAT'
   | 'CLI_NONCE'
+  | 'CLI_EFI_IMAGE'
   | 'CLI_EVIDENCE'
   | 'CLI_PACKAGE'
   | 'CLI_TOOL_MISSING'
@@ -25,6 +26,8 @@ export type CliCode =
   | 'CLI_BUILDER'
   | 'CLI_SIGNING_STATE'
   | 'CLI_WAIT'
+  | 'EXPLAIN_NO_RESULT'
+  | 'EXPLAIN_MATERIAL'
   | 'USAGE'
   | 'INTERNAL';
 

@@ -2,18 +2,20 @@ import {
   type Appraisal,
   type AppraisalPolicy,
   appraise,
+  type Continuity,
   type Endorsement,
   issueEar,
   type SessionClaims,
 } from '@kallio/appraisal';
-import { type Digest, digestOf, KallioError, type Refusal, utf8 } from '@kallio/codec';
+import { type Digest, digestOf, fromBase64, KallioError, type Refusal, toBase64, utf8 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
-import type { SubjectState } from '@kallio/protocol';
+import type { AppraisalBasis, AppraisalRecord, SubjectState } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
 import { tellChanges } from '../events/changes.ts';
 import type { Claim } from '../store/claims.ts';
 import type { KeptContinuity } from '../store/continuity.ts';
-import type { AppraisalRecord, StoredResult } from '../store/results.ts';
+import type { StoredResult } from '../store/results.ts';
+import type { Store } from '../store/store.ts';
 import type { NonceTimes } from './nonces.ts';
 import type { Verifier } from './verifier.ts';
 
@@ -33,6 +35,12 @@ export interface Judged {
   readonly policy: AppraisalPolicy;
   readonly message: EvidenceMessage;
   readonly appraisal: Appraisal;
+  readonly asked: Asked;
+  readonly endorsement: Endorsement;
+  /** Images whose reference values were used. */
+  readonly images: ReadonlySet<Digest>;
+  /** What was kept of the attester before. */
+  readonly previous?: Continuity;
   /** Version of the continuity it was judged from. */
   readonly version: number;
 }
@@ -82,15 +90,21 @@ export function judge(
     now,
   );
   const kept = store.continuity.get(claim.claim);
+  const used = new Set<Digest>();
+  const endorsement = endorsementOf(claim, verifier.config);
   const appraisal = appraise({
     message,
     expected: { ...asked, attester: claim.attester, nonce: message.nonce },
     akPublic: akOf(verifier, claim),
-    endorsement: endorsementOf(claim, verifier.config),
+    endorsement,
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
     sets: policies.sets,
-    images: (image) => images.get(image),
+    images: (image) => {
+      const reference = images.get(image);
+      if (reference !== undefined) used.add(image);
+      return reference;
+    },
     now,
   });
   requirePlace(appraisal);
@@ -100,6 +114,10 @@ export function judge(
     policy,
     message,
     appraisal,
+    asked,
+    endorsement,
+    images: used,
+    ...(kept === undefined ? {} : { previous: kept.value }),
     version: kept?.version ?? 0,
   };
 }
@@ -114,7 +132,8 @@ function akOf({ aks }: Verifier, { ak, akPublic }: Claim): Uint8Array {
 /** How far this server believes who certified a claim’s TPM: only as far as its configuration says. */
 function endorsementOf({ ekRoot }: Claim, { enrolment }: Verifier['config']): Endorsement {
   const endorser = enrolment.endorsers.find(({ root }) => root === ekRoot);
-  return endorser ?? { kind: 'private' };
+  if (endorser === undefined) return { kind: 'private' };
+  return endorser.kind === 'maker' ? { kind: 'maker' } : { kind: 'hypervisor', reason: endorser.reason };
 }
 
 /**
@@ -197,7 +216,7 @@ export function recordResult(
     claim: claim.claim,
     at,
     ear,
-    record: recordOf(judged, session),
+    record: recordOf(judged, session, basisOf(store, judged, now)),
   };
   store.results.insert(result);
   tellChanges(store, config, claim, result);
@@ -208,7 +227,35 @@ export function recordResult(
   return result;
 }
 
-function recordOf({ appraisal, claim, message, policy }: Judged, session?: string): AppraisalRecord {
+/** Keeps what an appraisal was made from, and says under which digests. */
+function basisOf(
+  store: Store,
+  { claim, message, policy, asked, endorsement, images, previous }: Judged,
+  now: Date,
+): AppraisalBasis {
+  const { purpose: _, ...expected } = asked;
+  if (message.eventLog !== undefined) store.basis.putEventLog(fromBase64(message.eventLog), now.getTime());
+  return {
+    policy: store.basis.putPolicy(policy),
+    ...(previous === undefined ? {} : { previous: store.basis.putState(previous, now.getTime()) }),
+    ak: toBase64(claim.akPublic),
+    endorsement,
+    images: Object.fromEntries(
+      [...images].flatMap((image) => {
+        const fileManifest = store.images.fileManifestOf(image);
+        return fileManifest === undefined ? [] : [[image, fileManifest]];
+      }),
+    ),
+    expected: { ...expected, nonce: message.nonce },
+    appraisedAt: now.toISOString(),
+  };
+}
+
+function recordOf(
+  { appraisal, claim, message, policy }: Judged,
+  session: string | undefined,
+  basis: AppraisalBasis,
+): AppraisalRecord {
   const instances: Record<string, SubjectState> = Object.create(null);
   for (const [id, instance] of appraisal.instances) {
     instances[id] = { state: instance.state, reasons: reasonsOf(instance.refusals) };
@@ -227,6 +274,7 @@ function recordOf({ appraisal, claim, message, policy }: Judged, session?: strin
     instances,
     ...(appraisal.boot === undefined ? {} : { boot: appraisal.boot.resetCount }),
     evidence: appraisal.evidenceDigest,
+    basis,
   };
 }
 

@@ -3,7 +3,7 @@ import { heldOf } from '@kallio/appraisal';
 import { digestOf, fromBase64, KallioError } from '@kallio/codec';
 import type { EvidenceMessage, Purpose } from '@kallio/evidence';
 import { issueAttesterCertificate } from '@kallio/pki';
-import type { EvidenceReply, Held, ProtocolCode } from '@kallio/protocol';
+import type { EvidenceReply, Held } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
 import { failSessionsOf } from '../sessions/end.ts';
 import type { Claim } from '../store/claims.ts';
@@ -174,14 +174,4 @@ function p256Spki(tlsKey: string): Uint8Array {
     'The TLS key must be a P-256 public key as SubjectPublicKeyInfo, DER.',
     { pointer: '/tlsKey' },
   );
-}
-
-/** A result by its digest, for those whom it concerns: people, and the attester it speaks of. */
-export function resultFor(store: Store, digest: string, attester: string | undefined) {
-  const result = store.results.get(digest);
-  // An attester is not told whether another one's result exists.
-  if (result === undefined || (attester !== undefined && result.record.attester !== attester)) {
-    throw new KallioError('NOT_FOUND' satisfies ProtocolCode, 'There is no such result.');
-  }
-  return { ear: result.ear, record: result.record };
 }

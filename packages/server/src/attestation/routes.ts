@@ -7,7 +7,6 @@ import {
   nonceCreate,
   type ProtocolCode,
   resultMeasurements,
-  resultShow,
 } from '@kallio/protocol';
 import type { Streams } from '@kallio/protocol/serve';
 import { attesterOf, requireAccess } from '@kallio/protocol/serve';
@@ -18,10 +17,10 @@ import {
   issueCertificate,
   nonceFor,
   nonceForStranger,
-  resultFor,
   submitEvidence,
 } from './evidence.ts';
 import { measurementsBehind, measurementsOf } from './measurements.ts';
+import { resultRoutes } from './results.ts';
 
 /** Routes of attestation outside sessions. */
 export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, streams: Streams): void {
@@ -53,9 +52,7 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
     ({ body }, context) => submitEvidence(verifier, attesterOf(context), body, context.now),
     { bodyLimit },
   );
-  mount.route(resultShow, ({ params }, context) =>
-    resultFor(verifier.store, params.digest, callingAttester(context)),
-  );
+  resultRoutes(mount, verifier);
   mount.route(attesterMeasurements, ({ params }) => measurementsOf(verifier, params.attester));
   mount.route(resultMeasurements, ({ params }) => measurementsBehind(verifier, params.digest));
   mount.app.get(

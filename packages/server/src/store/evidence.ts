@@ -23,10 +23,13 @@ export class EvidenceStore {
     return row === undefined ? undefined : new Uint8Array(zstdDecompressSync(blob(row, 'bytes')));
   }
 
-  /** Forgets evidence older than `before` that no session rests on. */
+  /** Forgets evidence older than `before` that no session and no result rests on. */
   prune(before: number): void {
     this.#db
-      .sql('DELETE FROM evidence WHERE at < ? AND digest NOT IN (SELECT digest FROM session_evidence)')
+      .sql(
+        `DELETE FROM evidence WHERE at < ? AND digest NOT IN (SELECT digest FROM session_evidence)
+           AND NOT EXISTS (SELECT 1 FROM results WHERE results.evidence = evidence.digest)`,
+      )
       .run(before);
   }
 }

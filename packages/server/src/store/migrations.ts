@@ -231,4 +231,33 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE continuity ADD COLUMN inventory TEXT;
   `,
   `CREATE INDEX challenges_by_claim ON challenges (claim) WHERE claim IS NOT NULL;`,
+  `
+  -- What results rest on beside their evidence, each under the digest of its canonical form: the policies they were judged
+  -- by, and what was kept of the attester before. The parts of the latter, which seldom change, are kept once.
+  CREATE TABLE used_policies (
+    digest TEXT PRIMARY KEY,
+    bytes  BLOB NOT NULL
+  ) STRICT;
+  CREATE TABLE kept_states (
+    digest TEXT PRIMARY KEY,
+    at     INTEGER NOT NULL,
+    root   TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX kept_states_by_time ON kept_states (at);
+  CREATE TABLE kept_parts (
+    digest TEXT PRIMARY KEY,
+    at     INTEGER NOT NULL,
+    bytes  BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX kept_parts_by_time ON kept_parts (at);
+  -- Firmware event logs, by their digest: an evidence message shows one only the first time in a boot.
+  CREATE TABLE event_logs (
+    digest TEXT PRIMARY KEY,
+    at     INTEGER NOT NULL,
+    bytes  BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX results_by_evidence ON results (evidence);
+  ALTER TABLE results ADD COLUMN previous TEXT;
+  CREATE INDEX results_by_previous ON results (previous) WHERE previous IS NOT NULL;
+  `,
 ];

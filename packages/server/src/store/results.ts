@@ -1,25 +1,7 @@
-import { type Digest, DigestSchema, decodeShape, Exact, parseDigest, parseJson } from '@kallio/codec';
-import { AttesterId, Purpose } from '@kallio/evidence';
-import { Id, SubjectState } from '@kallio/protocol';
+import { type Digest, decodeShape, parseDigest, parseJson } from '@kallio/codec';
+import { AppraisalRecord } from '@kallio/protocol';
 import type { Database } from '@kallio/store';
 import { integer, type Row, text } from '@kallio/store';
-import { type Static, Type } from 'typebox';
-
-/** What stands behind a result: enough to say later why it came out so. */
-export const AppraisalRecord = Exact({
-  attester: AttesterId,
-  purpose: Purpose,
-  session: Type.Optional(Id),
-  policy: Type.String(),
-  platform: SubjectState,
-  /** What the evidence can't show, in sentences. */
-  limits: Type.Array(Type.String()),
-  instances: Type.Record(Type.String(), SubjectState),
-  /** resetCount of the boot that was seen; absent when the quote did not hold. */
-  boot: Type.Optional(Type.Integer()),
-  evidence: DigestSchema,
-});
-export type AppraisalRecord = Static<typeof AppraisalRecord>;
 
 /** A signed result and its record. */
 export interface StoredResult {
@@ -42,7 +24,8 @@ export class Results {
   insert(result: StoredResult): void {
     this.#db
       .sql(
-        'INSERT INTO results (digest, claim, attester, at, evidence, ear, record) VALUES (?, ?, ?, ?, ?, ?, ?)',
+        `INSERT INTO results (digest, claim, attester, at, evidence, ear, record, previous)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
       )
       .run(
         result.digest,
@@ -52,6 +35,7 @@ export class Results {
         result.record.evidence,
         result.ear,
         JSON.stringify(result.record),
+        result.record.basis?.previous ?? null,
       );
   }
 

@@ -1,4 +1,5 @@
 import { Database, GroupCommit } from '@kallio/store';
+import { BasisStore } from './basis.ts';
 import { Certificates } from './certificates.ts';
 import { Challenges } from './challenges.ts';
 import { Claims } from './claims.ts';
@@ -27,6 +28,7 @@ export interface Store {
   readonly spentNonces: SpentNonces;
   readonly evidence: EvidenceStore;
   readonly results: Results;
+  readonly basis: BasisStore;
   readonly continuity: ContinuityStore;
   readonly sessions: Sessions;
   readonly images: Images;
@@ -55,6 +57,7 @@ export function openStore(path: string): Store {
     spentNonces: new SpentNonces(db),
     evidence: new EvidenceStore(db),
     results: new Results(db),
+    basis: new BasisStore(db),
     continuity: new ContinuityStore(db),
     sessions: new Sessions(db, events),
     images: new Images(db),

@@ -80,13 +80,19 @@ export async function pcrRead(
   return { updateCounter, selections: given, digests };
 }
 
-/** The values of PCRs of one bank, read in as many commands as it takes; again where a PCR moved in between. */
+/** How often PCRs are read again because one moved in between. */
+const MAX_ROUNDS = 64;
+
+/**
+ * The values of PCRs of one bank, read in as many commands as it takes; again where a PCR moved in between. Where they
+ * never keep still, what was read last: a quote says whether it is of one moment.
+ */
 export async function readPcrs(
   tpm: Tpm,
   bank: HashName,
   pcrs: readonly number[],
 ): Promise<Map<number, Uint8Array>> {
-  for (;;) {
+  for (let round = 1; ; round++) {
     const values = new Map<number, Uint8Array>();
     const counters = new Set<number>();
     let left = [...pcrs].sort((a, b) => a - b);
@@ -103,6 +109,6 @@ export async function readPcrs(
       if (next.length === left.length) return values;
       left = next;
     }
-    if (counters.size <= 1) return values;
+    if (counters.size <= 1 || round === MAX_ROUNDS) return values;
   }
 }

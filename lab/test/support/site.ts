@@ -1,0 +1,26 @@
+import type { TestProject } from 'vitest/node';
+import { LabSite } from '../../src/site/site.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** Folder of the lab that all scenarios work on. */
+    readonly lab: string;
+  }
+}
+
+/** One lab for all scenarios: a device whose root IMA watches. It is taken down at the end, also when this is killed. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const say = (line: string) => void process.stderr.write(`${line}\n`);
+  const site = await LabSite.create({ flavour: 'plain', builders: [], devices: ['cabinet-1'] });
+  site.guard();
+  try {
+    await site.startHost(say);
+    for (const machine of site.machines) await site.startMachine(machine, say);
+    await site.verified(say);
+  } catch (error) {
+    await site.destroy();
+    throw error;
+  }
+  project.provide('lab', site.dir);
+  return () => site.destroy();
+}

@@ -1,0 +1,106 @@
+import { createPublicKey, verify } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { continuityFromJson, continuityRoot } from '@kallio/appraisal';
+import { canonicalDigest, canonicalize, parseDigest } from '@kallio/codec';
+import { evidenceSubmit, resultMaterial, resultShow, trustShow } from '@kallio/protocol';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { tidy } from '../src/housekeeping.ts';
+import { readConfig } from '../src/setup/config.ts';
+import { openStore } from '../src/store/store.ts';
+import { admitted, type TestAttester } from './fixture-attester.ts';
+import { policies } from './fixture-policies.ts';
+import { type TestServer, testServer } from './fixture-server.ts';
+import { Maker, type TestTpm } from './fixture-tpm.ts';
+
+let dir: string;
+let maker: Maker;
+let tpm: TestTpm;
+let server: TestServer;
+let device: TestAttester;
+const code = (c: string) => expect.objectContaining({ code: c });
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'kallio-results-'));
+  maker = new Maker(join(dir, 'maker'));
+  tpm = await maker.make('one');
+});
+afterAll(async () => {
+  await tpm.powerOff();
+  rmSync(dir, { recursive: true });
+});
+beforeEach(async () => {
+  await tpm.reboot();
+  server = await testServer({ ekRoots: maker.roots, ...policies(dir) });
+  device = await admitted(server, tpm, 'device-1', 'device');
+});
+afterEach(() => server.stop());
+
+async function attest() {
+  const client = await device.connect(server);
+  const { result } = await client.call(evidenceSubmit, { body: await device.attest(client) });
+  return { client, params: { digest: parseDigest(result) } };
+}
+
+const rootOf = (kept: unknown) => continuityRoot(continuityFromJson(canonicalize(kept))).digest;
+const claimsOf = (ear: string) => JSON.parse(Buffer.from(ear.split('.')[1] ?? '', 'base64url').toString());
+
+describe('a result', () => {
+  it('has the IETF’s names for its claims, and the older ones on request; both are signed', async () => {
+    const { client, params } = await attest();
+    const { ear } = await client.call(resultShow, { params, query: {} });
+    const { ear: dotted } = await client.call(resultShow, { params, query: { claims: 'dotted' } });
+    const [now, older] = [claimsOf(ear), claimsOf(dotted)];
+    expect(now).toMatchObject({
+      eat_profile: 'tag:ietf.org,2026:rats/ear#04',
+      submods: { platform: { ear_status: 'affirming', ear_appraisal_policy_ids: ['device-test'] } },
+    });
+    expect(older).toMatchObject({
+      eat_profile: 'tag:github.com,2023:veraison/ear',
+      'ear.verifier-id': now.ear_verifier_id,
+      iat: now.iat,
+      exp: now.exp,
+      submods: {
+        platform: {
+          'ear.status': 'affirming',
+          'ear.trustworthiness-vector': now.submods.platform.ear_trustworthiness_vector,
+          'ear.appraisal-policy-id': 'device-test',
+        },
+      },
+    });
+    expect(JSON.stringify(older)).not.toContain('ear_');
+    const { jwks } = await client.call(trustShow, {});
+    const key = createPublicKey({ format: 'jwk', key: { ...jwks.keys[0] } });
+    for (const token of [ear, dotted]) {
+      const [header, payload, signature = ''] = token.split('.');
+      const signed = Buffer.from(`${header}.${payload}`);
+      const bytes = Buffer.from(signature, 'base64url');
+      expect(verify('sha256', signed, { key, dsaEncoding: 'ieee-p1363' }, bytes)).toBe(true);
+    }
+  });
+
+  it('comes with what it was made from, to viewers and not to attesters', async () => {
+    const { client, params } = await attest();
+    await expect(client.call(resultMaterial, { params })).rejects.toThrow(code('FORBIDDEN'));
+    const material = await server.admin().call(resultMaterial, { params });
+    const { basis, evidence } = material.record;
+    expect(canonicalDigest(material.evidence)).toBe(evidence);
+    expect(canonicalDigest(material.policy)).toBe(basis?.policy);
+    expect(rootOf(material.previous)).toBe(basis?.previous);
+  });
+
+  it('keeps what it rests on for as long as it is kept, and no longer', async () => {
+    const first = await attest();
+    const last = await attest();
+    server.advance(31 * 86_400);
+    await server.restart();
+    const store = openStore(join(server.dataDir, 'store.sqlite'));
+    tidy(store, readConfig(join(server.dataDir, 'config.json')), server.now());
+    store.close();
+    await expect(server.admin().call(resultMaterial, first)).rejects.toThrow(code('NOT_FOUND'));
+    const kept = await server.admin().call(resultMaterial, last);
+    expect(canonicalDigest(kept.evidence)).toBe(kept.record.evidence);
+    expect(rootOf(kept.previous)).toBe(kept.record.basis?.previous);
+  });
+});
