@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { AttesterSummary } from '@kallio/protocol';
+import { capture } from './capture.ts';
 import { LabSite } from './site/site.ts';
 
 const USAGE = `usage: npm run lab -- COMMAND
@@ -15,6 +16,7 @@ const USAGE = `usage: npm run lab -- COMMAND
   reboot MACHINE                                          restart it as an operating system does
   power-cut MACHINE                                       take the power from it and its TPM at once; start it with: start
   start MACHINE                                           power it on
+  capture MACHINE FOLDER                                  take its logs and PCRs, for tests
   down                                                    end everything, remove everything but what is cached
 
   --root plain    a root file system that can be written, watched by IMA: tier B (default)
@@ -58,6 +60,10 @@ async function main(argv: readonly string[]): Promise<number> {
       process.stdout.write(stdout);
       return code;
     }
+    case 'capture':
+      if (name === undefined || script === undefined) break;
+      for (const file of await capture(await machineOf(name), script)) say(file);
+      return 0;
     case 'reboot':
     case 'power-cut':
     case 'start': {

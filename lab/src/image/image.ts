@@ -16,6 +16,8 @@ export type Flavour = 'plain' | 'verity';
 /** What a machine boots. */
 export interface Image {
   readonly flavour: Flavour;
+  /** The root file system as a folder. */
+  readonly root: string;
   /** What IMA may measure, scanned from the very root file system and initrd: `kallio policy merge` takes it. */
   readonly references: string;
   readonly release: string;
@@ -59,6 +61,7 @@ export async function image(flavour: Flavour, say: Say): Promise<Image> {
   });
   return {
     flavour,
+    root: join(tree, 'root'),
     references: join(scanned, 'references.json'),
     initrdTree: join(tree, 'initrd'),
     ...bootOf(kernel, join(tree, 'initrd.img'), await readFile(join(disks, 'root-argument'), 'utf8')),

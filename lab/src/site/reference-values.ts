@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { AppraisalPolicy, BootClass } from '@kallio/appraisal';
 import { toHex } from '@kallio/codec';
 import { mustKallio } from '@kallio/e2e/kallio';
@@ -69,10 +70,35 @@ async function bootPolicy(image: Image, kind: 'builder' | 'device', say: Say): P
         ...Object.fromEntries([2, 3, 6].map((pcr) => [String(pcr), [separated]])),
         ...Object.fromEntries([8, 11, 12, 13, 15].map((pcr) => [String(pcr), [empty]])),
       },
+      ima: { classes: await programsElsewhere(image, kind) },
       boot: [...boot, ...(await bootValues(image, image.release, image.flavour === 'verity'))],
     },
     tiers: [image.flavour === 'verity' ? 'A' : 'B'],
   };
+}
+
+/**
+ * Programs of the root file system that are executed under another name than their own: runc and buildah from copies in
+ * memory, and on a build host the one program that the sample application's build runs, where buildah mounts it.
+ */
+async function programsElsewhere({ root }: Image, kind: 'builder' | 'device') {
+  const digest = (path: string) => digestOfFile(join(root, path));
+  const copies = [
+    'memfd:runc_cloned:/proc/self/exe',
+    'memfd:buildah-chroot-runtime',
+    'memfd:buildah-chroot-exec',
+  ];
+  const inMemory = {
+    name: 'programs copied to memory',
+    paths: copies,
+    digests: [await digest('usr/sbin/runc'), await digest('usr/bin/buildah')],
+  };
+  const inBuilds = {
+    name: 'programs of builds',
+    paths: ['/var/tmp/'],
+    digests: [await digest('bin/busybox')],
+  };
+  return kind === 'builder' ? [inMemory, inBuilds] : [inMemory];
 }
 
 /** Reference values of one kernel with its initrd and command line. */

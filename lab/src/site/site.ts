@@ -194,13 +194,16 @@ export class LabSite implements JobSite {
     });
   }
 
-  /** Waits until every machine is VERIFIED; gives what the server says of them. */
-  async verified(say: Say, seconds = 300): Promise<readonly AttesterSummary[]> {
-    return told(say, 'enrolment and first evidence of every machine', () =>
-      until(`every machine to be VERIFIED (see npm run lab -- status)`, seconds, async () => {
+  /** Waits until these machines are VERIFIED; gives what the server says of them. */
+  async verified(say: Say, machines = this.machines, seconds = 300): Promise<readonly AttesterSummary[]> {
+    const names = machines.map(({ name }) => name);
+    return told(say, `enrolment and first evidence of ${names.join(', ')}`, () =>
+      until(`${names.join(', ')} to be VERIFIED (see npm run lab -- status)`, seconds, async () => {
         const { attesters } = (await this.run('attesters', 'list')) as { attesters: AttesterSummary[] };
-        const good = attesters.filter(({ state }) => state === 'VERIFIED');
-        return good.length === this.machines.length ? good : undefined;
+        const good = attesters.filter(
+          ({ attester, state }) => names.includes(attester) && state === 'VERIFIED',
+        );
+        return good.length === names.length ? good : undefined;
       }),
     );
   }
