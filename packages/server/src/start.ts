@@ -84,7 +84,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
       https: { ...(await secureContext()), requestCert: true, rejectUnauthorized: false },
     });
     undo.push(() => app.close());
-    logRequests(app);
+    logRequests(app, config.logLevel);
     const streams = new Streams();
     undo.push(() => streams.endAll());
     const eventStreams = new EventStreams(store.events);

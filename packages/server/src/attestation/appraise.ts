@@ -91,6 +91,7 @@ export function judge(
   );
   const kept = store.continuity.get(claim.claim);
   const used = new Set<Digest>();
+  const lookUp = images.once();
   const endorsement = endorsementOf(claim, verifier.config);
   const appraisal = appraise({
     message,
@@ -101,7 +102,7 @@ export function judge(
     policy,
     sets: policies.sets,
     images: (image) => {
-      const reference = images.get(image);
+      const reference = lookUp(image);
       if (reference !== undefined) used.add(image);
       return reference;
     },
