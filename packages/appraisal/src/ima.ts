@@ -1,4 +1,4 @@
-import { fromBase64, fromHex, type Refusal, sha256, toHex } from '@kallio/codec';
+import { fromHex, type Refusal, sha256, toHex } from '@kallio/codec';
 import {
   decodeImaEntry,
   type EvidenceMessage,
@@ -6,6 +6,7 @@ import {
   type ImaEntry,
   type ImaMeasurement,
   ImaReplay,
+  imaBytes,
   readImaLog,
   zeroPcr,
 } from '@kallio/evidence';
@@ -83,7 +84,7 @@ export function judgeIma(facts: ImaFacts): ImaVerdict {
     );
   }
   try {
-    const bytes = shown === undefined ? new Uint8Array() : fromBase64(shown.entries);
+    const bytes = shown === undefined ? new Uint8Array() : imaBytes(shown);
     return replay(start, bytes, value, facts);
   } catch (cause) {
     return refused(held, refusalOf(cause, 'IMA_MALFORMED'));

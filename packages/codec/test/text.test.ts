@@ -10,6 +10,7 @@ import {
   fromHex,
   fromUtf8,
   isDigest,
+  KallioError,
   parseDigest,
   sha256,
   toBase64,
@@ -57,6 +58,25 @@ describe('hexadecimal', () => {
 });
 
 describe('base64', () => {
+  test('has 64 symbols, of all characters that there are', () => {
+    // Stops a second spelling: node reads a character past U+0100 as the symbol that its low byte is, U+0141 as A.
+    const read = { standard: 0, url: 0 };
+    for (let unit = 0; unit < 0x1_0000; unit++) {
+      const text = `AAA${String.fromCharCode(unit)}AAAA`;
+      const standard = outcome(() => fromBase64(text));
+      const url = outcome(() => fromBase64Url(text));
+      if (standard !== undefined) {
+        read.standard++;
+        if (toBase64(standard) !== text) expect.fail(`U+${unit.toString(16)} is read`);
+      }
+      if (url !== undefined) {
+        read.url++;
+        if (toBase64Url(url) !== text) expect.fail(`U+${unit.toString(16)} is read`);
+      }
+    }
+    expect(read).toEqual({ standard: 64, url: 64 });
+  });
+
   test.each([
     ['', ''],
     ['f', 'Zg=='],
@@ -202,3 +222,13 @@ describe('UTF-8', () => {
     expect(utf8(fromUtf8(Uint8Array.from(good)))).toEqual(Uint8Array.from(good));
   });
 });
+
+/** What is read, or nothing where it is refused. */
+function outcome(read: () => Uint8Array): Uint8Array | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof KallioError && error.code === 'CODEC_BASE64') return undefined;
+    throw error;
+  }
+}

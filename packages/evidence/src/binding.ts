@@ -52,13 +52,25 @@ export function partsOf(
       : {
           ima: {
             from: ima.from,
-            digest: digestOf(fromBase64(ima.entries)),
+            digest: digestOf(imaBytes(ima)),
             ...(ima.more === undefined ? {} : { more: ima.more }),
           },
         }),
     instanceLog: canonicalDigest(message.instanceLog),
     inventory: canonicalDigest(message.inventory),
   };
+}
+
+const decoded = new WeakMap<object, { readonly entries: string; readonly bytes: Uint8Array }>();
+
+/** The bytes of an IMA part. Decoded once for each part, for it is both hashed and judged, and may have 16 MiB. */
+export function imaBytes(part: NonNullable<EvidenceMessage['ima']>): Uint8Array {
+  const known = decoded.get(part);
+  if (known?.entries === part.entries) return known.bytes;
+  const { entries } = part;
+  const bytes = fromBase64(entries);
+  decoded.set(part, { entries, bytes });
+  return bytes;
 }
 
 const LABEL = 'kallio-evidence-v1\0';

@@ -84,7 +84,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
       https: { ...(await secureContext()), requestCert: true, rejectUnauthorized: false },
     });
     undo.push(() => app.close());
-    logRequests(app);
+    logRequests(app, config.logLevel);
     const streams = new Streams();
     undo.push(() => streams.endAll());
     const eventStreams = new EventStreams(store.events);
@@ -108,6 +108,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     const tidying = setInterval(() => {
       try {
         tidy(store, config, clock());
+        loaded.resultKeys.refresh();
       } catch (error) {
         logger.error({ err: error }, 'tidying failed');
       }

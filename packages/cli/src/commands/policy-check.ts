@@ -1,18 +1,20 @@
 import { existsSync } from 'node:fs';
-import type { AttesterMeasurements } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
 import { readBounded } from '../files.ts';
 import { EXIT } from '../output/exit.ts';
-import type { CliCode } from '../output/output.ts';
+import { type CliCode, cliError } from '../output/output.ts';
 import type { Difference } from '../reference/difference.ts';
+import type { Judgeable } from '../reference/judged.ts';
 
 interface Flags extends ServerOptions {
   readonly paths?: string[];
+  readonly ak?: string;
 }
 
 const MAX_EVIDENCE = 128 * 1024 * 1024;
+const MAX_AK = 64 * 1024;
 const MAX_LISTING = 256 * 1024 * 1024;
 
 /** `kallio policy check`: what would this policy say? */
@@ -27,11 +29,15 @@ export function policyCheckCommand(context: Context): Command {
     .argument('<policy>', 'the policy, with the folder sets beside it')
     .argument(
       '[evidence]',
-      'an attester, the digest of a result, or a file of kallio reference learn --evidence',
+      'an attester, the digest of a result, a file of kallio reference learn --evidence, or an evidence message',
     )
     .option(
       '--paths <file...>',
       'digests by path (kallio reference --paths, sha256sum): to say which was expected',
+    )
+    .option(
+      '--ak <file>',
+      'of an evidence message: the AK that must have signed it (TPM2B_PUBLIC, TPMT_PUBLIC, PEM)',
     )
     .addHelpText(
       'after',
@@ -72,7 +78,7 @@ async function check(context: Context, path: string, from: string | undefined, f
     {
       policy: policy.id,
       attester: measurements.attester,
-      result: measurements.result,
+      ...(measurements.result === undefined ? {} : { result: measurements.result }),
       authentic,
       state,
       ...(tier === undefined ? {} : { tier }),
@@ -92,25 +98,37 @@ async function check(context: Context, path: string, from: string | undefined, f
 }
 
 /** Evidence with its logs: from a file, or from the server. */
-async function measurementsFrom(from: string, flags: Flags): Promise<AttesterMeasurements> {
-  const [{ decodeShape, isDigest, parseJson }, protocol] = await Promise.all([
-    import('@kallio/codec'),
-    import('@kallio/protocol'),
-  ]);
-  if (existsSync(from)) {
-    const json = parseJson(readBounded(from, MAX_EVIDENCE), { maxBytes: MAX_EVIDENCE });
-    return decodeShape(
-      protocol.AttesterMeasurements,
-      json,
-      'CLI_EVIDENCE' satisfies CliCode,
-      `The file ${from}`,
-    );
-  }
+async function measurementsFrom(
+  from: string,
+  flags: Flags,
+): Promise<Judgeable & { readonly result?: string }> {
+  if (existsSync(from)) return fromFile(from, flags.ak);
+  const [{ isDigest }, protocol] = await Promise.all([import('@kallio/codec'), import('@kallio/protocol')]);
   return withServer(flags, (client) =>
     isDigest(from)
       ? client.call(protocol.resultMeasurements, { params: { digest: from } })
       : client.call(protocol.attesterMeasurements, { params: { attester: from } }),
   );
+}
+
+async function fromFile(path: string, ak: string | undefined) {
+  const [{ decodeShape, parseJson }, { AttesterMeasurements }, { EvidenceMessage }] = await Promise.all([
+    import('@kallio/codec'),
+    import('@kallio/protocol'),
+    import('@kallio/evidence'),
+  ]);
+  const json = parseJson(readBounded(path, MAX_EVIDENCE), { maxBytes: MAX_EVIDENCE });
+  const code: CliCode = 'CLI_EVIDENCE';
+  const isMessage = typeof json === 'object' && json !== null && 'version' in json;
+  if (!isMessage) return decodeShape(AttesterMeasurements, json, code, `The file ${path}`);
+  const message = decodeShape(EvidenceMessage, json, code, `The file ${path}`);
+  // Without the key anybody could have written the message.
+  if (ak === undefined) throw cliError('USAGE', 'Whose evidence is it? Give --ak FILE.');
+  const [{ readAk }, { measurementsOf }] = await Promise.all([
+    import('../tpm2-tools/ak.ts'),
+    import('../reference/judged.ts'),
+  ]);
+  return measurementsOf(message, readAk(readBounded(ak, MAX_AK)).publicArea);
 }
 
 function describeDifference({ code, what, found, expected }: Difference): string {

@@ -8,8 +8,8 @@ import {
   parseEventLog,
   readImaLog,
 } from '@kallio/evidence';
-import type { AttesterMeasurements } from '@kallio/protocol';
 import { describeEvent } from './boot-event.ts';
+import type { Judgeable } from './judged.ts';
 
 /** One thing that is not as the policy has it: what, what was found, what would have been right. */
 export interface Difference {
@@ -30,7 +30,7 @@ const MAX_EXPECTED = 8;
  */
 export function differencesOf(
   refusals: readonly Refusal[],
-  measurements: AttesterMeasurements,
+  measurements: Judgeable,
   policy: AppraisalPolicy,
   listed: ReadonlyMap<string, readonly string[]>,
 ): Difference[] {

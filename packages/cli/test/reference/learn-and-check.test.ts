@@ -25,6 +25,7 @@ function machine(commandLine = 'ro quiet'): SoftwareMachine {
   return made;
 }
 
+/** A file of JSON. */
 function file(name: string, content: unknown): string {
   const path = join(dir, name);
   writeFileSync(path, JSON.stringify(content));
@@ -151,6 +152,27 @@ describe('a check of a policy', () => {
     });
     const bare = await run('policy', 'check', policy, file('x.json', { not: 'evidence' }), '--json');
     expect([bare.exit, JSON.parse(bare.out).error.code]).toEqual([2, 'CLI_EVIDENCE']);
+  });
+
+  it('takes an evidence message by itself, with the key that must have signed it', async () => {
+    const policy = learnt();
+    const { evidence, akPublic } = machine().measurements();
+    const message = file('message.json', evidence);
+    const ak = join(dir, 'ak.tpmt');
+    writeFileSync(ak, Buffer.from(akPublic, 'base64'));
+    const checked = async (...more: string[]) => {
+      const { exit, out } = await run('policy', 'check', policy, ...more, '--json');
+      return { exit, ...JSON.parse(out) };
+    };
+    expect(await checked(message, '--ak', ak)).toMatchObject({ exit: 0, state: 'VERIFIED' });
+    expect(await checked(message)).toMatchObject({ exit: 2, error: { code: 'USAGE' } });
+    writeFileSync(ak, Buffer.from(new SoftwareMachine().akPublic));
+    expect(await checked(message, '--ak', ak)).toMatchObject({
+      exit: 1,
+      refusals: [{ code: 'QUOTE_SIGNATURE' }],
+    });
+    const later = file('later.json', { ...evidence, instanceLog: { from: 1, entries: [] } });
+    expect(await checked(later, '--ak', ak)).toMatchObject({ exit: 2, error: { code: 'CLI_EVIDENCE' } });
   });
 
   it('without evidence says what a policy leaves unknown, and where it can’t be used', async () => {

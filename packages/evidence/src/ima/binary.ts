@@ -45,6 +45,10 @@ export class ImaLogReader {
   #pieces: Uint8Array[] = [];
   #held = 0;
   #needed = 0;
+  /** What is being read, and where in it. */
+  #bytes: Uint8Array = new Uint8Array();
+  #view: DataView = new DataView(new ArrayBuffer(0));
+  #at = 0;
 
   constructor({ from = 0, maxBytes = Number.POSITIVE_INFINITY }: ImaReadOptions = {}) {
     this.#index = from;
@@ -58,11 +62,11 @@ export class ImaLogReader {
       this.#hold(piece);
       return;
     }
-    const bytes = this.#held === 0 ? piece : concat(...this.#pieces, piece);
+    this.#open(this.#held === 0 ? piece : concat(...this.#pieces, piece));
     this.#pieces = [];
     this.#held = 0;
-    const rest = yield* this.#entries(bytes);
-    if (rest.length > 0) this.#hold(rest);
+    for (let entry = this.#next(); entry !== undefined; entry = this.#next()) yield entry;
+    if (this.#left() > 0) this.#hold(this.#bytes.subarray(this.#at));
   }
 
   /** To be called after the last piece. An entry that has not ended is `IMA_MALFORMED`. */
@@ -73,8 +77,19 @@ export class ImaLogReader {
   /** The entries of a whole list. */
   *whole(bytes: Uint8Array): Generator<ImaEntry, void, undefined> {
     this.#count(bytes.length);
-    const rest = yield* this.#entries(bytes);
-    if (rest.length > 0) throw this.#cut(rest.length);
+    this.#open(bytes);
+    for (let entry = this.#next(); entry !== undefined; entry = this.#next()) yield entry;
+    if (this.#left() > 0) throw this.#cut(this.#left());
+  }
+
+  #open(bytes: Uint8Array): void {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#at = 0;
+  }
+
+  #left(): number {
+    return this.#bytes.length - this.#at;
   }
 
   /** A copy: whoever reads a file fills the same memory again. */
@@ -101,41 +116,32 @@ export class ImaLogReader {
     });
   }
 
-  /** Entries up to the one that is not whole, whose bytes are returned; `#needed` is then how many it has at least. */
-  *#entries(bytes: Uint8Array): Generator<ImaEntry, Uint8Array, undefined> {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    const end = bytes.length;
-    let at = 0;
-    for (;;) {
-      this.#needed = HEAD_BYTES;
-      const left = end - at;
-      if (left >= 4) this.#checkPcr(view.getUint32(at, true));
-      if (left < HEAD_BYTES) break;
-      const nameSize = view.getUint32(at + 4 + SHA1_BYTES, true);
-      const name = at + HEAD_BYTES;
-      this.#needed = HEAD_BYTES + this.#nameSize(nameSize) + 4;
-      if (left < this.#needed) break;
-      const template = this.#names.nameOf(bytes, name, nameSize, this.#index);
-      let data: Uint8Array;
-      let next: number;
-      if (template === 'ima') {
-        const old = this.#oldData(bytes, view, name + nameSize, end);
-        if (old === undefined) break;
-        data = old;
-        next = at + this.#needed;
-      } else {
-        const start = name + nameSize + 4;
-        const size = view.getUint32(start - 4, true);
-        this.#needed += size;
-        if (left < this.#needed) break;
-        data = new Uint8Array(bytes.buffer, bytes.byteOffset + start, size);
-        next = start + size;
-      }
-      yield { index: this.#index, pcr: IMA_PCR, template, violation: isZero(bytes, at + 4), data };
-      this.#index++;
-      at = next;
+  /** The next entry, if all of it is there; `#needed` is then how many bytes it has, and otherwise how many at least. */
+  #next(): ImaEntry | undefined {
+    const bytes = this.#bytes;
+    const view = this.#view;
+    const at = this.#at;
+    const left = bytes.length - at;
+    this.#needed = HEAD_BYTES;
+    if (left >= 4) this.#checkPcr(view.getUint32(at, true));
+    if (left < HEAD_BYTES) return undefined;
+    const nameSize = view.getUint32(at + 4 + SHA1_BYTES, true);
+    const name = at + HEAD_BYTES;
+    this.#needed += this.#nameSize(nameSize) + 4;
+    if (left < this.#needed) return undefined;
+    const template = this.#names.nameOf(bytes, name, nameSize, this.#index);
+    let data: Uint8Array | undefined;
+    if (template === 'ima') {
+      data = this.#oldData(bytes, view, name + nameSize);
+    } else {
+      const start = name + nameSize + 4;
+      const size = view.getUint32(start - 4, true);
+      this.#needed += size;
+      if (left >= this.#needed) data = new Uint8Array(bytes.buffer, bytes.byteOffset + start, size);
     }
-    return bytes.subarray(at);
+    if (data === undefined) return undefined;
+    this.#at = at + this.#needed;
+    return { index: this.#index++, pcr: IMA_PCR, template, violation: isZero(bytes, at + 4), data };
   }
 
   // Stops entries that went to another PCR from being taken for proved by this one.
@@ -153,8 +159,9 @@ export class ImaLogReader {
   }
 
   /** The data of the template `ima`, as the kernel hashes it: the name padded with zeros to 256 bytes. */
-  #oldData(bytes: Uint8Array, view: DataView, start: number, end: number): Uint8Array | undefined {
+  #oldData(bytes: Uint8Array, view: DataView, start: number): Uint8Array | undefined {
     this.#needed += SHA1_BYTES;
+    const end = bytes.length;
     const name = start + SHA1_BYTES + 4;
     if (end < name) return undefined;
     const size = view.getUint32(name - 4, true);

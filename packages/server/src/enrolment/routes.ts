@@ -12,6 +12,7 @@ import {
   type ProtocolCode,
 } from '@kallio/protocol';
 import type { Streams } from '@kallio/protocol/serve';
+import { sourceOf } from '../address.ts';
 import { admittedClaim } from '../attestation/evidence.ts';
 import { summaryOf } from '../attestation/standing.ts';
 import type { Verifier } from '../attestation/verifier.ts';
@@ -34,9 +35,13 @@ export function enrolmentRoutes(
   streams: Streams,
 ): void {
   const { store } = enrolment;
-  mount.route(enrolBegin, ({ body }, { request, now }) => beginEnrolment(enrolment, body, request.ip, now), {
-    bodyLimit: 128 * 1024,
-  });
+  mount.route(
+    enrolBegin,
+    ({ body }, { request, now }) => beginEnrolment(enrolment, body, sourceOf(request.ip), now),
+    {
+      bodyLimit: 128 * 1024,
+    },
+  );
   mount.route(enrolProve, ({ params, body }, { now }) =>
     proveEnrolment(enrolment, params.challenge, body.proof, now),
   );

@@ -72,13 +72,12 @@ function attesterPrincipal(
   if (issued === undefined || issued.notAfter <= clock().getTime()) {
     throw unauthenticated('This client certificate’s time is over.', 'Show evidence for a new TLS key.');
   }
-  const claim = store.claims.byNumber(issued.claim);
   // Stops an attester at once that was refused, or whose TPM was replaced, since the certificate was issued.
-  if (claim?.state !== 'admitted') throw unauthenticated('This attester is not admitted any more.');
-  if (nameIn(certificate, trustDomain) !== claim.attester) {
+  if (!issued.admitted) throw unauthenticated('This attester is not admitted any more.');
+  if (nameIn(certificate, trustDomain) !== issued.attester) {
     throw unauthenticated('This client certificate names another attester than it was issued to.');
   }
-  return { kind: 'attester', attester: claim.attester };
+  return { kind: 'attester', attester: issued.attester };
 }
 
 const names = new WeakMap<ClientCertificate, string>();

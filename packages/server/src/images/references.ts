@@ -19,6 +19,15 @@ export class ImageLookup {
     this.#store = store;
   }
 
+  /** {@link get} for one appraisal, which asks for an image once for each of its instances. */
+  once(): (image: Digest) => ImageReference | undefined {
+    const asked = new Map<Digest, ImageReference | undefined>();
+    return (image) => {
+      if (!asked.has(image)) asked.set(image, this.get(image));
+      return asked.get(image);
+    };
+  }
+
   /** The reference values of an image; `undefined` while its file manifest is not known, or in dispute. */
   get(image: Digest): ImageReference | undefined {
     const fileManifest = this.#store.images.fileManifestOf(image);

@@ -1,5 +1,5 @@
 import type { Database } from '@kallio/store';
-import { integer } from '@kallio/store';
+import { integer, text } from '@kallio/store';
 
 /** Client certificates in use, each tied to the claim it was issued for. */
 export class Certificates {
@@ -15,14 +15,21 @@ export class Certificates {
       .run(fingerprint, claim, notAfter);
   }
 
-  /** The claim behind a certificate, and when the certificate ends. */
-  get(fingerprint: string): { readonly claim: number; readonly notAfter: number } | undefined {
+  /** Whom a certificate was issued to, whether that claim is admitted now, and when the certificate ends. */
+  get(
+    fingerprint: string,
+  ): { readonly attester: string; readonly admitted: boolean; readonly notAfter: number } | undefined {
     const row = this.#db
-      .sql('SELECT claim, not_after FROM certificates WHERE fingerprint = ?')
+      .sql(
+        'SELECT attester, state, not_after FROM certificates JOIN claims USING (claim) WHERE fingerprint = ?',
+      )
       .get(fingerprint);
-    return row === undefined
-      ? undefined
-      : { claim: integer(row, 'claim'), notAfter: integer(row, 'not_after') };
+    if (row === undefined) return undefined;
+    return {
+      attester: text(row, 'attester'),
+      admitted: text(row, 'state') === 'admitted',
+      notAfter: integer(row, 'not_after'),
+    };
   }
 
   prune(before: number): void {
