@@ -29,10 +29,10 @@ describe('a machine’s TPM', () => {
 
     // With a state begun anew it claims a name that is taken: held for the operator, and the first one keeps it.
     await machine.must('mkdir /root/kept && cd /var/lib/kallio && mv keys.json enrolment.json /root/kept');
-    await until('the claim to be held', 180, async () => {
-      const log = await machine.must('cat /var/log/kallio-agent.log');
-      return log.includes('ENROL_ATTESTER_TAKEN') ? true : undefined;
-    });
+    const held = await device.judged(({ waiting = [] }) => waiting.length > 0);
+    expect(held.waiting?.map(({ admission, reasons }) => [admission, reasons[0]?.code])).toEqual([
+      ['held', 'ENROL_ATTESTER_TAKEN'],
+    ]);
     expect(await device.shown()).toMatchObject({ ek: before.ek, ak: before.ak, boot: before.boot });
 
     await machine.must('mv /root/kept/* /var/lib/kallio/');

@@ -1,9 +1,12 @@
 import { until } from '@kallio/e2e/process';
-import type { AttesterSummary } from '@kallio/protocol';
+import type { attesterShow, Reply } from '@kallio/protocol';
 import { inject } from 'vitest';
 import type { Machine } from '../../src/machine/machine.ts';
 import type { Boot } from '../../src/machine/qemu.ts';
 import { LabSite } from '../../src/site/site.ts';
+
+/** What `kallio attesters show` prints of an attester. */
+type Shown = Reply<typeof attesterShow>;
 
 /** The device that the scenarios attack, and what the server says of it. */
 export class Device {
@@ -21,12 +24,12 @@ export class Device {
   }
 
   /** `kallio attesters show`. */
-  async shown(): Promise<AttesterSummary> {
-    return (await this.site.run('attesters', 'show', this.machine.name)) as AttesterSummary;
+  async shown(): Promise<Shown> {
+    return (await this.site.run('attesters', 'show', this.machine.name)) as Shown;
   }
 
   /** Shuts it down and starts it with something else; waits until the server has judged that boot. */
-  async bootWith(change: Partial<Boot>): Promise<AttesterSummary> {
+  async bootWith(change: Partial<Boot>): Promise<Shown> {
     const { boot } = await this.shown();
     await this.machine.powerOff();
     await this.machine.start(change);
@@ -34,12 +37,12 @@ export class Device {
   }
 
   /** As it was installed. */
-  bootHonestly(): Promise<AttesterSummary> {
+  bootHonestly(): Promise<Shown> {
     return this.bootWith({});
   }
 
   /** Waits until what the server shows is what is waited for. */
-  judged(wanted: (shown: AttesterSummary) => boolean): Promise<AttesterSummary> {
+  judged(wanted: (shown: Shown) => boolean): Promise<Shown> {
     return until(`the server’s verdict on ${this.machine.name}`, 300, async () => {
       const shown = await this.shown();
       return wanted(shown) ? shown : undefined;
@@ -48,7 +51,7 @@ export class Device {
 }
 
 /** State and codes of a verdict, each code once. */
-export function verdict({ state, tier, reasons }: AttesterSummary) {
+export function verdict({ state, tier, reasons }: Shown) {
   return { state, tier, codes: [...new Set(reasons.map(({ code }) => code))].sort() };
 }
 
