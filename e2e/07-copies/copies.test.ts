@@ -116,7 +116,7 @@ describe('an index', () => {
 describe('a copy', () => {
   it('in a folder is judged there by index, images, signatures and evidence, with no registry', async () => {
     const copied = await site.try('copy', at('app:1'), `oci:${folder()}`, '--policy', site.imagePolicy);
-    expect(copied).toMatchObject({ exit: 0, json: { ok: true, digest: index.digest, attached: 8 } });
+    expect(copied).toMatchObject({ exit: 0, json: { ok: true, digest: index.digest, attached: 11 } });
     const verdict = await verify(`oci:${folder()}`, '--evidence');
     expect(verdict).toMatchObject({ exit: 0, json: { ok: true, digest: forThisMachine() } });
     // Any other tool reads it as the layout that it is.

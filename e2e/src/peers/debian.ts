@@ -30,7 +30,7 @@ export async function debianPeer(suite: Suite, name: string): Promise<Peer> {
   try {
     const apt = aptWith(work);
     for (const args of [['update'], ['download', name]]) {
-      const done = await run('apt-get', [...apt, ...args], { cwd: work, timeoutMs: 60_000 });
+      const done = await run('apt-get', [...apt, ...args], { cwd: work, timeoutMs: 150_000 });
       // apt-get update only warns of mirrors that don't answer.
       if (done.code !== 0 || /^(?:W: Failed|Err:)/m.test(done.stderr + done.stdout)) {
         const why = done.stderr.trim().split('\n').at(-1) ?? '';

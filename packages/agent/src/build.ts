@@ -16,9 +16,16 @@ import {
   sessionOpen,
   trustShow,
 } from '@kallio/protocol';
-import { buildStatement, makeEnvelope, PAYLOAD_TYPE, paeDigest, statementDigest } from '@kallio/signature';
+import {
+  buildProvenance,
+  buildStatement,
+  makeEnvelope,
+  PAYLOAD_TYPE,
+  paeDigest,
+  parseClaims,
+  statementDigest,
+} from '@kallio/signature';
 import { Type } from 'typebox';
-import { parseClaims } from './claims.ts';
 import type { Connection } from './connection.ts';
 import { agentError } from './error.ts';
 import type { Question } from './evidence.ts';
@@ -155,21 +162,40 @@ export class BuildSessions {
       akCertification: { ak: toBase64(identity.akPublic), key: toBase64(certifiedKey), certification },
       evidence: result.evidence,
     });
-    const envelope = makeEnvelope(payload, await identity.sign(paeDigest(PAYLOAD_TYPE, payload)));
+    const provenance = buildProvenance(claims, {
+      issuer: result.issuer,
+      builder: this.#attester,
+      session,
+      startedOn: record.createdAt,
+      finishedOn: record.closedAt ?? record.createdAt,
+      evidence: result.evidence,
+    });
     const publicKey = toBase64(identity.signingKey.spki);
+    return {
+      record,
+      publicKey,
+      ...(await this.#signAndLog(payload, publicKey)),
+      provenance: await this.#signAndLog(provenance, publicKey),
+      evidence,
+    };
+  }
+
+  /** Signs a statement in the TPM, and logs the signature. */
+  async #signAndLog(payload: Uint8Array, publicKey: string) {
+    const signature = await this.#identity.sign(paeDigest(PAYLOAD_TYPE, payload));
+    const envelope = makeEnvelope(payload, signature);
     const client = await this.#connection.client();
-    const entry = await client.call(logAdd, { body: { envelope, publicKey } });
-    return { record, envelope, publicKey, entry, evidence };
+    return { envelope, entry: await client.call(logAdd, { body: { envelope, publicKey } }) };
   }
 
   /** What the closed session's result says: what the statement repeats for readers that know no EAR. */
-  async #claimsOf(record: SessionRecord): Promise<SessionClaims> {
+  async #claimsOf(record: SessionRecord): Promise<SessionClaims & { readonly issuer: string }> {
     const client = await this.#connection.client();
     const { issuer, jwks } = await client.call(trustShow, {});
     const { session } = await verifyEar(record.ear ?? '', { issuer, jwks }, new Date());
     if (session === undefined)
       throw agentError('BUILD_CLAIMS', 'The session’s result says nothing of a session.');
-    return session;
+    return { ...session, issuer };
   }
 
   /** Gives a session up. One that the server has ended already is given up as well. */

@@ -9,6 +9,8 @@ const ACCEPT = [MEDIA.index, MEDIA.manifest, MEDIA.dockerList, MEDIA.dockerManif
 const TIMEOUT_MS = 60_000;
 /** Most referrers that are looked at: a registry can be flooded with them. */
 const MAX_REFERRERS = 256;
+/** Most pages of a list of referrers that are asked for. */
+const MAX_PAGES = 16;
 
 /** Credentials for one registry. They are never sent to another host. */
 export interface RegistryAuth {
@@ -127,12 +129,25 @@ export class Repository implements ImageSource, ImageTarget {
   }
 
   async #referrerIndex(subject: Digest): Promise<readonly Descriptor[]> {
-    const response = await this.#get(`/referrers/${subject}`, { accept: MEDIA.index });
-    if (response !== undefined) {
-      const bytes = await body(response, MAX_MANIFEST, 'A list of referrers');
-      return indexOf(bytes, MEDIA.index);
+    const found: Descriptor[] = [];
+    let path: string | undefined = `/referrers/${subject}`;
+    // Attack: a registry whose every page names a next one.
+    for (let page = 0; path !== undefined && page < MAX_PAGES; page++) {
+      const response: Response | undefined = await this.#get(path, { accept: MEDIA.index });
+      if (response === undefined) return page === 0 ? this.#fallback(subject) : found;
+      path = this.#nextPage(response, `/referrers/${subject}`);
+      found.push(...indexOf(await body(response, MAX_MANIFEST, 'A list of referrers'), MEDIA.index));
     }
-    return this.#fallback(subject);
+    return found;
+  }
+
+  /** The next page of a list (RFC 8288, `rel="next"`), if it is of the same list: the registry chooses no other place. */
+  #nextPage(response: Response, list: string): string | undefined {
+    const [, target] = /<([^<>]{1,2048})>\s*;\s*rel="?next"?/.exec(response.headers.get('link') ?? '') ?? [];
+    if (target === undefined || !URL.canParse(target, this.#base)) return undefined;
+    const { origin, pathname, search } = new URL(target, this.#base);
+    const own = new URL(`${this.#base}${list}`);
+    return origin === own.origin && pathname === own.pathname ? `${list}${search}` : undefined;
   }
 
   async #fallback(subject: Digest): Promise<readonly Descriptor[]> {

@@ -53,6 +53,8 @@ export const agentSessionClose = route({
     /** SPKI of the signing key, DER, base64. */
     publicKey: Type.String(),
     entry: LogEntry,
+    /** The same key's SLSA provenance of the image, logged as well. */
+    provenance: Exact({ envelope: Envelope, entry: LogEntry }),
     evidence: Type.Array(EvidenceMessage),
   }),
 });

@@ -57,11 +57,11 @@ export function layoutSource(layout: Layout): SignedSource {
 }
 
 /** A bundle as it is attached to its image: annotated as Sigstore's clients look for it. */
-export function bundleArtifact(bundle: Uint8Array): Artifact {
+export function bundleArtifact(bundle: Uint8Array, predicateType: string = PREDICATE_TYPE): Artifact {
   return {
     type: BUNDLE_MEDIA_TYPE,
     bytes: bundle,
-    annotations: { 'dev.sigstore.bundle.content': 'dsse-envelope', [PREDICATE_ANNOTATION]: PREDICATE_TYPE },
+    annotations: { 'dev.sigstore.bundle.content': 'dsse-envelope', [PREDICATE_ANNOTATION]: predicateType },
   };
 }
 

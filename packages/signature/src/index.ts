@@ -1,4 +1,5 @@
 export { BUNDLE_MEDIA_TYPE, MAX_BUNDLE, makeBundle, type ParsedBundle, parseBundle } from './bundle.ts';
+export { parseClaims } from './claims.ts';
 export { makeEnvelope, PAYLOAD_TYPE, pae, paeDigest, verifyEnvelope } from './dsse.ts';
 export type { SignatureCode } from './error.ts';
 export { EVIDENCE_TYPE, MAX_EVIDENCE, type ShownEvidence, verifyBuildEvidence } from './evidence.ts';
@@ -21,6 +22,8 @@ export {
 } from './key.ts';
 export { type ManagedInput, verifyBundleWithKey } from './managed.ts';
 export { ImagePolicy, parseImagePolicy } from './policy.ts';
+export { type BuildRun, buildProvenance, isProvenance, PROVENANCE_TYPE } from './provenance.ts';
+export { statementSchema } from './schema.ts';
 export { type CertifiedKey, certifiedKey } from './signing-key.ts';
 export {
   BuildEnvironment,

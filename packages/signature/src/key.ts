@@ -22,8 +22,23 @@ export interface SigningKey {
  */
 export function signingKeyOf(spki: Uint8Array): SigningKey {
   pointOf(spki);
+  const name = Buffer.from(spki).toString('base64');
+  const known = imported.get(name);
+  if (known !== undefined) return known;
+  const made = { key: importKey(spki), spki: spki.slice() };
+  // Bounded: anybody may show keys.
+  if (imported.size >= MAX_IMPORTED) imported.clear();
+  imported.set(name, made);
+  return made;
+}
+
+const MAX_IMPORTED = 256;
+/** Keys by their SPKI: importing one costs as much as using it, and a build host signs many images. */
+const imported = new Map<string, SigningKey>();
+
+function importKey(spki: Uint8Array): KeyObject {
   try {
-    return { key: createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }), spki };
+    return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
   } catch (cause) {
     throw unsuitable(cause);
   }

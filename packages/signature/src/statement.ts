@@ -71,6 +71,12 @@ export const BuildEnvironment = Exact({
 });
 export type BuildEnvironment = Static<typeof BuildEnvironment>;
 
+/** What the statement says of the file manifest. */
+export const FileManifestClaim = Exact({
+  digest: DigestSchema,
+  files: Type.Integer({ minimum: 0 }),
+});
+
 const Statement = Exact({
   _type: Type.Literal(STATEMENT_TYPE),
   subject: Type.Tuple([
@@ -80,7 +86,7 @@ const Statement = Exact({
   predicate: Exact({
     /** Compared, whole, with what the image's own configuration says: it needs no shape of its own here. */
     image: Type.Record(Type.String(), Type.Unknown()),
-    fileManifest: Exact({ digest: DigestSchema, files: Type.Integer({ minimum: 0 }) }),
+    fileManifest: FileManifestClaim,
     buildEnvironment: BuildEnvironment,
   }),
 });

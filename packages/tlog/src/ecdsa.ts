@@ -6,11 +6,16 @@ const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
 
 /** Throws `LOG_KEY_UNSUITABLE` unless the key is a public or private key on P-256. */
 export function requireP256(key: KeyObject): void {
+  if (onP256.has(key)) return;
   const { namedCurve } = key.asymmetricKeyDetails ?? {};
   if (key.asymmetricKeyType !== 'ec' || namedCurve !== 'prime256v1') {
     throw tlogError('LOG_KEY_UNSUITABLE', 'This key is not an ECDSA key on P-256.');
   }
+  onP256.add(key);
 }
+
+/** Keys that were looked at: what a key is never changes, and to ask it costs a tenth of a verification. */
+const onP256 = new WeakSet<KeyObject>();
 
 /**
  * ECDSA P-256 SHA-256, signature in DER. False when it does not hold; `LOG_SIGNATURE_ENCODING` when it is not the

@@ -18,7 +18,7 @@ import {
   type Client,
   type Reply,
 } from '@kallio/protocol';
-import { bundleArtifact, EVIDENCE_TYPE, makeBundle } from '@kallio/signature';
+import { bundleArtifact, EVIDENCE_TYPE, makeBundle, PROVENANCE_TYPE } from '@kallio/signature';
 import { withAgent } from '../connect.ts';
 import { cliError } from '../output/output.ts';
 import { runBuilder } from './builder.ts';
@@ -150,8 +150,11 @@ async function buildIn(
 
 /** Publishes beside an image what proves it. */
 async function attach(target: Repository, { manifest, files, closed }: Signed): Promise<void> {
-  const bundle = makeBundle(closed.envelope, fromBase64(closed.publicKey), closed.entry);
-  await publishReferrer(target, manifest, bundleArtifact(bundle));
+  const key = fromBase64(closed.publicKey);
+  const { provenance } = closed;
+  await publishReferrer(target, manifest, bundleArtifact(makeBundle(closed.envelope, key, closed.entry)));
+  const slsa = makeBundle(provenance.envelope, key, provenance.entry);
+  await publishReferrer(target, manifest, bundleArtifact(slsa, PROVENANCE_TYPE));
   if (files !== undefined) {
     await publishReferrer(target, manifest, { type: FILE_MANIFEST_TYPE, bytes: fileManifestBytes(files) });
   }

@@ -7,7 +7,13 @@ import {
   logEntry,
   type ProtocolCode,
 } from '@kallio/protocol';
-import { parseStatement, parseStatementHead, signingKeyOf, verifyEnvelope } from '@kallio/signature';
+import {
+  isProvenance,
+  parseStatement,
+  parseStatementHead,
+  signingKeyOf,
+  verifyEnvelope,
+} from '@kallio/signature';
 import { type LogWriter, rekorDsseBody } from '@kallio/tlog';
 import type { Mount } from '../http/mount.ts';
 import { nameFileManifest } from '../images/naming.ts';
@@ -19,11 +25,12 @@ export function logRoutes(mount: Mount, store: Store, log: LogWriter): void {
     logAdd,
     async ({ body }) => {
       const key = signingKeyOf(fromBase64(body.publicKey));
-      // The log vouches for nobody, but what is no image signature, or doesn't hold by its own key, is junk.
+      // The log vouches for nobody, but what is no image signature or provenance, or doesn't hold by its own key, is junk.
       verifyEnvelope(body.envelope, key);
-      const statement = parseStatement(parseStatementHead(fromBase64(body.envelope.payload)));
+      const payload = fromBase64(body.envelope.payload);
+      const statement = isProvenance(payload) ? undefined : parseStatement(parseStatementHead(payload));
       const entry = await log.add(rekorDsseBody(body.envelope, key.spki));
-      nameFileManifest(store, statement, key.spki, entry.logIndex);
+      if (statement !== undefined) nameFileManifest(store, statement, key.spki, entry.logIndex);
       return entry;
     },
     { bodyLimit: 2 * 1024 * 1024 },

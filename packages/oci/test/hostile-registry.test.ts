@@ -1,0 +1,297 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { gzipSync } from 'node:zlib';
+import { digestOf, utf8 } from '@kallio/codec';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { fileManifest, MEDIA, Repository, referrerBlob, walkImage } from '../src/index.ts';
+
+/* A registry that answers what an attacker likes; each answer stands beside the honest one, which passes. */
+
+const AMD64 = { os: 'linux', architecture: 'amd64' };
+const tar = new Uint8Array(1024);
+const layer = new Uint8Array(gzipSync(tar));
+const described = (mediaType: string, bytes: Uint8Array) => ({
+  mediaType,
+  digest: digestOf(bytes),
+  size: bytes.length,
+});
+const json = (value: unknown) => utf8(JSON.stringify(value));
+const configOf = (changes: object = {}) =>
+  json({ ...AMD64, rootfs: { type: 'layers', diff_ids: [digestOf(tar)] }, ...changes });
+const imageOf = (config = configOf(), changes: object = {}) => ({
+  schemaVersion: 2,
+  mediaType: MEDIA.manifest,
+  config: described(MEDIA.config, config),
+  layers: [described(`${MEDIA.layer}+gzip`, layer)],
+  ...changes,
+});
+
+interface Answer {
+  readonly status?: number;
+  readonly mediaType?: string;
+  readonly bytes?: Uint8Array;
+  readonly headers?: Record<string, string>;
+}
+
+let server: Server;
+let host: string;
+let seen: { path: string; authorization: string | undefined }[];
+let answers: Map<string, Answer>;
+beforeEach(async () => {
+  seen = [];
+  answers = new Map();
+  server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+afterEach(async () => {
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+function answer(request: IncomingMessage, response: ServerResponse): void {
+  const path = (request.url ?? '').replace('/v2/app', '');
+  seen.push({ path, authorization: request.headers.authorization });
+  const found = answers.get(path) ?? answers.get(path.split('?')[0] ?? '');
+  if (found === undefined) {
+    response.writeHead(404).end();
+    return;
+  }
+  const type = found.mediaType === undefined ? {} : { 'content-type': found.mediaType };
+  response.writeHead(found.status ?? 200, { ...type, ...found.headers }).end(found.bytes);
+}
+
+const repository = () => new Repository({ registry: host, repository: 'app' });
+const serveBlob = (bytes: Uint8Array, under = bytes) => answers.set(`/blobs/${digestOf(under)}`, { bytes });
+function serveManifest(document: unknown, under: string, mediaType: string = MEDIA.manifest) {
+  const bytes = document instanceof Uint8Array ? document : json(document);
+  answers.set(`/manifests/${under}`, { bytes, mediaType });
+  answers.set(`/manifests/${digestOf(bytes)}`, { bytes, mediaType });
+  return described(mediaType, bytes);
+}
+function serveImage(manifest: object = imageOf(), config = configOf()) {
+  serveBlob(layer);
+  serveBlob(config);
+  return serveManifest(manifest, 'v1');
+}
+const walk = () => walkImage(repository(), 'v1', AMD64);
+const refusal = (code: string) => expect.objectContaining({ code });
+
+describe('an image is refused', () => {
+  beforeEach(async () => {
+    serveImage();
+    await expect(walk()).resolves.toMatchObject({ layers: [{ digest: digestOf(layer) }] });
+  });
+
+  it('when other bytes are given for a digest', async () => {
+    const { digest } = serveImage();
+    const bytes = json({ ...imageOf(), annotations: { changed: 'yes' } });
+    answers.set(`/manifests/${digest}`, { bytes, mediaType: MEDIA.manifest });
+    await expect(walkImage(repository(), digest, AMD64)).rejects.toThrow(refusal('OCI_DIGEST_MISMATCH'));
+    const other = configOf({ config: { User: '0000' } });
+    answers.set(`/blobs/${digestOf(configOf())}`, { bytes: other });
+    await expect(walk()).rejects.toThrow(refusal('OCI_TOO_LARGE'));
+    answers.set(`/blobs/${digestOf(configOf())}`, { bytes: new Uint8Array(configOf().length) });
+    await expect(walk()).rejects.toThrow(refusal('OCI_DIGEST_MISMATCH'));
+    answers.set(`/blobs/${digestOf(configOf())}`, { bytes: configOf().slice(1) });
+    await expect(walk()).rejects.toThrow(refusal('OCI_SIZE_MISMATCH'));
+  });
+
+  const manifests: [string, string, () => void][] = [
+    [
+      'whose media type is not the one it says',
+      'OCI_MEDIA_TYPE',
+      () => void serveManifest(imageOf(configOf(), { mediaType: MEDIA.index }), 'v1'),
+    ],
+    [
+      'that is of schema 1',
+      'OCI_MANIFEST',
+      () => void serveManifest({ schemaVersion: 1, fsLayers: [] }, 'v1'),
+    ],
+    [
+      'that comes as schema 1',
+      'OCI_MEDIA_TYPE',
+      () => void serveManifest(imageOf(), 'v1', 'application/vnd.docker.distribution.manifest.v1+json'),
+    ],
+    [
+      'that has layers and manifests (CVE-2021-41190)',
+      'OCI_MANIFEST',
+      () => void serveManifest({ ...imageOf(), manifests: [] }, 'v1'),
+    ],
+    [
+      'that names a digest with a path in it',
+      'OCI_MANIFEST',
+      () =>
+        void serveManifest(
+          imageOf(configOf(), {
+            config: { ...described(MEDIA.config, configOf()), digest: 'sha256:../../x' },
+          }),
+          'v1',
+        ),
+    ],
+    [
+      'of 4 MiB and a byte',
+      'OCI_TOO_LARGE',
+      () => void serveManifest(new Uint8Array(4 * 1024 * 1024 + 1).fill(32), 'v1'),
+    ],
+    [
+      'that is of an artifact',
+      'OCI_MEDIA_TYPE',
+      () => void serveManifest(imageOf(configOf(), { config: described(MEDIA.empty, utf8('{}')) }), 'v1'),
+    ],
+    [
+      'whose layers are more than its configuration names',
+      'OCI_CONFIG',
+      () => void serveManifest(imageOf(configOf(), { layers: [] }), 'v1'),
+    ],
+    [
+      'for another platform',
+      'OCI_PLATFORM',
+      () => {
+        const config = configOf({ architecture: 'arm64' });
+        serveImage(imageOf(config), config);
+      },
+    ],
+  ];
+  it.each(manifests)('by a manifest %s', async (_, code, serve) => {
+    serve();
+    await expect(walk()).rejects.toThrow(refusal(code));
+  });
+
+  it('when a layer unpacks to something else than the configuration names', async () => {
+    const config = configOf({ rootfs: { type: 'layers', diff_ids: [digestOf(utf8('other'))] } });
+    serveImage(imageOf(config), config);
+    await expect(fileManifest(repository(), await walk())).rejects.toThrow(refusal('OCI_DIFF_ID_MISMATCH'));
+    serveImage();
+    await expect(fileManifest(repository(), await walk())).resolves.toMatchObject({ files: [] });
+  });
+});
+
+describe('an index is refused', () => {
+  const child = () => ({ ...described(MEDIA.manifest, json(imageOf())), platform: AMD64 });
+  const index = (manifests: unknown[]) =>
+    serveManifest({ schemaVersion: 2, mediaType: MEDIA.index, manifests }, 'v1', MEDIA.index);
+  beforeEach(async () => {
+    serveImage();
+    index([child()]);
+    await expect(walk()).resolves.toMatchObject({ manifest: { digest: child().digest } });
+  });
+
+  const indexes: [string, string, () => unknown[]][] = [
+    ['that names two images for one platform', 'OCI_PLATFORM', () => [child(), child()]],
+    [
+      'that names none for this one',
+      'OCI_PLATFORM',
+      () => [{ ...child(), platform: { ...AMD64, os: 'plan9' } }],
+    ],
+    ['that says another size', 'OCI_SIZE_MISMATCH', () => [{ ...child(), size: child().size + 1 }]],
+    [
+      'that says another media type',
+      'OCI_SIZE_MISMATCH',
+      () => [{ ...child(), mediaType: MEDIA.dockerManifest }],
+    ],
+    [
+      'with more images than any has',
+      'OCI_MANIFEST',
+      () =>
+        Array.from({ length: 300 }, (_, i) => ({
+          ...child(),
+          platform: { os: `os${i}`, architecture: 'x' },
+        })),
+    ],
+  ];
+  it.each(indexes)('%s', async (_, code, manifests) => {
+    index(manifests());
+    await expect(walk()).rejects.toThrow(refusal(code));
+  });
+
+  it('in an index, without following it', async () => {
+    const inner = { schemaVersion: 2, mediaType: MEDIA.index, manifests: [child()] };
+    const nested = { ...serveManifest(inner, 'inner', MEDIA.index), platform: AMD64 };
+    index([nested]);
+    seen = [];
+    await expect(walk()).rejects.toThrow(refusal('OCI_MANIFEST'));
+    expect(seen).toHaveLength(2);
+  });
+});
+
+describe('a list of referrers', () => {
+  const subject = digestOf(utf8('an image'));
+  const TYPE = 'application/x';
+  const listing = (name: string) => ({ ...described(MEDIA.manifest, utf8(name)), artifactType: TYPE });
+  const list = (...names: string[]) =>
+    json({ schemaVersion: 2, mediaType: MEDIA.index, manifests: names.map(listing) });
+  const referrers = () => repository().referrers(subject, TYPE);
+
+  it('is read over its pages, and not without end', async () => {
+    answers.set(`/referrers/${subject}`, {
+      bytes: list('one'),
+      headers: { link: `</v2/app/referrers/${subject}?page=2>; rel="next"` },
+    });
+    answers.set(`/referrers/${subject}?page=2`, { bytes: list('two') });
+    expect(await referrers()).toHaveLength(2);
+    answers.set(`/referrers/${subject}?page=2`, {
+      bytes: list('two'),
+      headers: { link: `</v2/app/referrers/${subject}?page=2>; rel="next"` },
+    });
+    seen = [];
+    await referrers();
+    expect(seen).toHaveLength(16);
+  });
+
+  it('does not send its reader elsewhere', async () => {
+    for (const next of [
+      'http://other.example/v2/app/referrers/x',
+      `/v2/other/referrers/${subject}`,
+      'http://[',
+    ]) {
+      answers.set(`/referrers/${subject}`, {
+        bytes: list('one'),
+        headers: { link: `<${next}>; rel="next"` },
+      });
+      seen = [];
+      expect(await referrers()).toHaveLength(1);
+      expect(seen).toHaveLength(1);
+    }
+  });
+
+  it('by its fallback tag must be an index', async () => {
+    const tag = `/manifests/${subject.replace(':', '-')}`;
+    answers.set(tag, { bytes: list('one'), mediaType: MEDIA.index });
+    expect(await referrers()).toHaveLength(1);
+    answers.set(tag, { bytes: json(imageOf()), mediaType: MEDIA.manifest });
+    await expect(referrers()).rejects.toThrow(refusal('OCI_REFERRERS'));
+  });
+
+  it('names blobs of one layer, of this subject, and of its type only', () => {
+    const blob = described(TYPE, utf8('a bundle'));
+    const of = (digest: typeof subject) => ({ mediaType: MEDIA.manifest, digest, size: 1 });
+    const manifest = (layers: (typeof blob)[], digest = subject) => ({ layers, subject: of(digest) });
+    expect(referrerBlob(manifest([blob]), subject, TYPE)).toEqual(blob);
+    expect(referrerBlob(manifest([]), subject, TYPE)).toBeUndefined();
+    expect(referrerBlob(manifest([blob, blob]), subject, TYPE)).toBeUndefined();
+    expect(referrerBlob(manifest([{ ...blob, mediaType: 'text/plain' }]), subject, TYPE)).toBeUndefined();
+    expect(referrerBlob(manifest([blob], digestOf(utf8('other'))), subject, TYPE)).toBeUndefined();
+    expect(referrerBlob({ layers: [blob] }, subject, TYPE)).toBeUndefined();
+  });
+});
+
+describe('credentials', () => {
+  const auth = { username: 'builder', password: 'secret' };
+  it('go to the registry, and not to where it redirects', async () => {
+    const elsewhere: (string | undefined)[] = [];
+    const other = createServer((request, response) => {
+      elsewhere.push(request.headers.authorization);
+      response.writeHead(200, { 'content-type': MEDIA.manifest }).end(json(imageOf()));
+    });
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const { port } = other.address() as AddressInfo;
+    answers.set('/manifests/v1', { status: 307, headers: { location: `http://127.0.0.1:${port}/m` } });
+    const signedIn = new Repository({ registry: host, repository: 'app', auth });
+    await signedIn.manifest('v1');
+    expect(seen[0]?.authorization).toMatch(/^Basic /);
+    expect(elsewhere).toEqual([undefined]);
+    other.closeAllConnections();
+    await new Promise((resolve) => other.close(resolve));
+  });
+});
