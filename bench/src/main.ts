@@ -9,6 +9,7 @@ import type { Row } from './row.ts';
 const benchmarks: ReadonlyMap<string, () => Promise<{ run(options: Options): Promise<Row[]> }>> = new Map([
   ['tpm', () => import('./tpm.ts')],
   ['appraisal', () => import('./appraisal/main.ts')],
+  ['reference', () => import('./reference.ts')],
   ['fleet', () => import('./fleet.ts')],
   ['signature', () => import('./signature/main.ts')],
   ['build', () => import('./build.ts')],

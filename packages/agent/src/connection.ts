@@ -1,8 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import { type Digest, digestOf, KallioError, toBase64 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import {
+  attesterActivity,
   Client,
   certificateCreate,
   type EvidenceReply,
@@ -18,6 +20,10 @@ import { Turns } from './turns.ts';
 const RENEW_AT = 0.6;
 /** A nonce that ends in less than this is not begun with: a TPM may take its time. */
 const NONCE_RESERVE_MS = 15_000;
+/** A quote that takes longer is announced. */
+const SLOW_MS = 1_500;
+/** The way out does not wait longer for a server. */
+const GOODBYE_MS = 1_000;
 /** Messages in a row that show a log from its beginning: more than the longest list takes. */
 const MAX_IN_A_ROW = 4096;
 
@@ -102,6 +108,18 @@ export class Connection {
     });
   }
 
+  /** Says goodbye, so that the server knows that no evidence will come. */
+  async leave(doing: 'rebooting' | 'ending'): Promise<void> {
+    if (this.#client !== undefined) await this.#say(this.#client.client, doing);
+  }
+
+  /** What is said so is worth saying once: a server that does not hear it goes by its clock. */
+  async #say(client: Client, doing: 'quoting' | 'rebooting' | 'ending'): Promise<void> {
+    const said = client.call(attesterActivity, { body: { doing } });
+    const late = wait(GOODBYE_MS, undefined, { ref: false });
+    await Promise.race([said, late]).catch(() => undefined);
+  }
+
   async close(): Promise<void> {
     await this.#client?.client.close();
   }
@@ -131,7 +149,10 @@ export class Connection {
     const purpose = 'attest' as const;
     const { nonce, from } =
       standing ?? (await client.call(nonceCreate, { body: { attester: this.#config.attester, purpose } }));
-    const { message, more } = await gatherEvidence(this.#sources, { purpose, nonce, from });
+    const gathering = gatherEvidence(this.#sources, { purpose, nonce, from });
+    // A TPM that takes its time is told, so that nobody takes this machine for one that went quiet.
+    const late = setTimeout(() => void this.#say(client, 'quoting'), SLOW_MS);
+    const { message, more } = await gathering.finally(() => clearTimeout(late));
     const reply = await client.call(evidenceSubmit, { body: message });
     this.#standing = {
       nonce: reply.next.nonce,

@@ -9,6 +9,7 @@ import { attestContinuously } from './continuous.ts';
 import { Device } from './device.ts';
 import { enrol, requireAdmitted } from './enrol.ts';
 import { readEnrolment, writeEnrolment } from './enrolment-state.ts';
+import { isGoingDown } from './going-down.ts';
 import { identityOf } from './identity/configured.ts';
 import type { TpmIdentity } from './identity/identity.ts';
 import { InstanceLog } from './instances/log.ts';
@@ -107,6 +108,8 @@ export async function runAgent(config: AgentConfig, logger: Logger): Promise<Run
     attester: config.attester,
     ended,
     async close() {
+      // While it can still be heard: what goes down says so.
+      await connection.leave((await isGoingDown()) ? 'rebooting' : 'ending');
       stop.abort();
       await socket.close();
       await ended.catch(() => undefined);

@@ -2,6 +2,7 @@ import { Base64, Exact } from '@kallio/codec';
 import { AttesterId } from '@kallio/evidence';
 import { type Static, Type } from 'typebox';
 import { Id, RefusalReply, State, Tier, Time } from './common.ts';
+import { Reachability } from './presence.ts';
 import { route } from './route.ts';
 
 /** What a machine is for. One that builds and runs enrols twice, with two TPMs. */
@@ -96,6 +97,8 @@ export const AttesterSummary = Exact({
   result: Type.Optional(Type.String()),
   /** resetCount of the boot that the last result speaks of. */
   boot: Type.Optional(Type.Integer()),
+  /** Of an admitted attester. No state: one that can’t be reached is still what its last evidence showed, until STALE. */
+  reachability: Type.Optional(Reachability),
   reasons: Type.Array(RefusalReply),
 });
 export type AttesterSummary = Static<typeof AttesterSummary>;

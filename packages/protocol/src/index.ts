@@ -9,6 +9,7 @@ export * from './images.ts';
 export * from './log.ts';
 export * from './mec.ts';
 export * from './policies.ts';
+export * from './presence.ts';
 export * from './results.ts';
 export * from './route.ts';
 export * from './signing-approval.ts';

@@ -47,6 +47,8 @@ export const AppraisalRecord = Exact({
   /** resetCount of the boot that was seen; absent when the quote did not hold. */
   boot: Type.Optional(Type.Integer()),
   evidence: DigestSchema,
+  /** Ids of announced updates that this boot rests on. */
+  updates: Type.Optional(Type.Array(Type.String())),
   /** Absent in records of servers that did not keep it. */
   basis: Type.Optional(AppraisalBasis),
 });

@@ -5,6 +5,7 @@ export type ServerCode =
   | 'SERVER_NOT_INITIALISED'
   | 'SERVER_ALREADY_INITIALISED'
   | 'SERVER_RUNNING'
+  | 'RESULT_KEYS_FULL'
   // enrolment
   | 'ENROL_NO_ROOTS'
   | 'ENROL_EK_MISMATCH'

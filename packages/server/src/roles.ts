@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { urlOf } from './address.ts';
 import { Nonces } from './attestation/nonces.ts';
+import { Presence } from './attestation/presence.ts';
 import { attestationRoutes } from './attestation/routes.ts';
 import { Turns } from './attestation/turns.ts';
 import type { Verifier } from './attestation/verifier.ts';
@@ -61,6 +62,7 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
     keys: loaded.resultKeys,
     nonces: new Nonces(store, config.attestation.nonceSeconds),
     turns: new Turns(),
+    presence: new Presence(streams),
     aks: new Recent(16_384),
   };
   const trust = (): TrustBundle => ({
@@ -80,6 +82,14 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
     time: now.toISOString(),
   }));
   mount.route(trustShow, trust);
+  // Where every verifier of JWTs looks.
+  app.get(
+    '/.well-known/jwks.json',
+    { schema: { summary: 'Public keys of results, as a plain JWKS' } },
+    () => ({
+      keys: loaded.resultKeys.jwks.keys,
+    }),
+  );
   enrolmentRoutes(mount, { store, config, ekRoots: loaded.ekRoots }, verifier, streams);
   attestationRoutes(mount, { verifier, authority: loaded.attesterAuthority }, streams);
   policyRoutes(mount, policies);

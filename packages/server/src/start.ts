@@ -108,6 +108,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     const tidying = setInterval(() => {
       try {
         tidy(store, config, clock());
+        loaded.resultKeys.refresh();
       } catch (error) {
         logger.error({ err: error }, 'tidying failed');
       }

@@ -83,6 +83,17 @@ export class Machine extends SoftwareAttester {
     this.boot(events, files);
   }
 
+  /** Boots again with a list whose first entry is not of this boot. */
+  forgeAggregate(aggregate: string): void {
+    super.reboot();
+    this.events = [];
+    this.ima = [];
+    for (const event of BOOT) this.measure(event);
+    this.aggregate = aggregate;
+    this.extend(10, sha256(imaData('boot_aggregate', aggregate)));
+    for (const file of FILES) this.use(file);
+  }
+
   measure(event: BootEvent): void {
     this.events.push(event);
     this.extend(event.pcr, sha256(event.measured ?? event.data));

@@ -69,6 +69,7 @@ async function list({ output }: Context, flags: ServerOptions): Promise<void> {
     a.kind,
     a.admission,
     a.state,
+    a.reachability ?? '-',
     a.tier ?? '-',
     a.lastEvidenceAt ?? 'never',
     a.reasons[0]?.code ?? '',
@@ -76,7 +77,7 @@ async function list({ output }: Context, flags: ServerOptions): Promise<void> {
   output.result(
     { attesters },
     table(
-      ['attester', 'kind', 'admission', 'state', 'tier', 'last evidence', 'reason'],
+      ['attester', 'kind', 'admission', 'state', 'reach', 'tier', 'last evidence', 'reason'],
       rows,
       'No attester yet.',
     ),
@@ -127,7 +128,7 @@ async function decide(
 
 function describe(a: AttesterSummary): string {
   const reasons = a.reasons.map(({ code, message }) => `\n  ${code}: ${message}`).join('');
-  return `${a.attester} (${a.kind}): ${a.admission}, ${a.state}${a.tier === undefined ? '' : `, tier ${a.tier}`}
+  return `${a.attester} (${a.kind}): ${a.admission}, ${a.state}${a.tier === undefined ? '' : `, tier ${a.tier}`}${a.reachability === undefined ? '' : `, ${a.reachability}`}
   EK      ${a.ek}
   AK      ${a.ak}
   result  ${short(a.result)}${reasons}`;

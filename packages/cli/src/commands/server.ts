@@ -62,6 +62,15 @@ export function serverCommand(context: Context): Command {
     )
     .addCommand(
       command(
+        'rotate-key',
+        'sign results with another key from now on; the earlier ones stay published',
+        'kallio server rotate-key --data /var/lib/kallio',
+      )
+        .requiredOption('--data <dir>', 'the server’s data folder')
+        .action((flags: { data: string }) => rotateKey(context, flags.data)),
+    )
+    .addCommand(
+      command(
         'admin-token',
         'end the admin token and make another',
         'kallio server admin-token --data /var/lib/kallio',
@@ -138,6 +147,15 @@ async function start({ output }: Context, flags: { data: string; imagePolicy?: s
   await stopped();
   for (const step of undo) await step();
   await server.close();
+}
+
+async function rotateKey({ output }: Context, data: string): Promise<void> {
+  const { rotateResultKeys } = await import('@kallio/server');
+  const keyId = rotateResultKeys(data, new Date());
+  output.result(
+    { keyId },
+    `${keyId} signs from now on; a server that runs takes it up within a minute.\nWho pinned the keys fetches them again: GET /v1/trust, or kallio policy image.`,
+  );
 }
 
 async function adminToken({ output }: Context, flags: { data: string; tokenFile?: string }): Promise<void> {

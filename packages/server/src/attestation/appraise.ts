@@ -203,7 +203,7 @@ export function signResult(
 
 /** Stores evidence, result and continuity as one; call inside a transaction. */
 export function recordResult(
-  { store, config }: Verifier,
+  { store, config, presence }: Verifier,
   judged: Judged,
   ear: string,
   session: string | undefined,
@@ -220,6 +220,7 @@ export function recordResult(
     record: recordOf(judged, session, basisOf(store, judged, now)),
   };
   store.results.insert(result);
+  presence.heard(claim.attester);
   tellChanges(store, config, claim, result);
   // What did not hold proves nothing about the attester: anybody may have sent it.
   if (appraisal.authentic && appraisal.next !== undefined) {
@@ -257,6 +258,8 @@ function recordOf(
   session: string | undefined,
   basis: AppraisalBasis,
 ): AppraisalRecord {
+  const used = (appraisal.platform.updates ?? []).filter(({ state }) => state === 'in-use');
+  const updates = used.map(({ id }) => id);
   const instances: Record<string, SubjectState> = Object.create(null);
   for (const [id, instance] of appraisal.instances) {
     instances[id] = { state: instance.state, reasons: reasonsOf(instance.refusals) };
@@ -275,6 +278,7 @@ function recordOf(
     instances,
     ...(appraisal.boot === undefined ? {} : { boot: appraisal.boot.resetCount }),
     evidence: appraisal.evidenceDigest,
+    ...(updates.length === 0 ? {} : { updates }),
     basis,
   };
 }

@@ -1,6 +1,7 @@
 import { KallioError } from '@kallio/codec';
 import {
   ATTESTER_STREAM,
+  attesterActivity,
   attesterMeasurements,
   certificateCreate,
   evidenceSubmit,
@@ -53,6 +54,10 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
     { bodyLimit },
   );
   resultRoutes(mount, verifier);
+  mount.route(attesterActivity, ({ body }, context) => {
+    verifier.presence.say(attesterOf(context), body.doing, context.now);
+    return {};
+  });
   mount.route(attesterMeasurements, ({ params }) => measurementsOf(verifier, params.attester));
   mount.route(resultMeasurements, ({ params }) => measurementsBehind(verifier, params.digest));
   mount.app.get(

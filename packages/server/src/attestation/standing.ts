@@ -28,7 +28,7 @@ function standingOf(
 
 /** A claim and its standing, as everybody is told it. */
 export function summaryOf(
-  verifier: Pick<Verifier, 'store' | 'config'>,
+  verifier: Pick<Verifier, 'store' | 'config' | 'presence'>,
   claim: Claim,
   now: Date,
 ): AttesterSummary {
@@ -51,6 +51,15 @@ export function summaryOf(
           result: result.digest,
           ...(result.record.boot === undefined ? {} : { boot: result.record.boot }),
         }),
+    ...(admission === 'admitted'
+      ? {
+          reachability: verifier.presence.of(
+            claim.attester,
+            { lastEvidenceAt: result?.at, updating: (result?.record.updates ?? []).length > 0 },
+            now,
+          ),
+        }
+      : {}),
     reasons: [...(claim.reason === undefined ? [] : [claim.reason]), ...subject.reasons],
   };
 }

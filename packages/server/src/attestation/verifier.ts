@@ -6,6 +6,7 @@ import type { ServerConfig } from '../setup/config.ts';
 import type { ResultKeys } from '../setup/result-keys.ts';
 import type { Store } from '../store/store.ts';
 import type { Nonces } from './nonces.ts';
+import type { Presence } from './presence.ts';
 import type { Turns } from './turns.ts';
 
 /** What appraising evidence works with. */
@@ -19,6 +20,7 @@ export interface Verifier {
   readonly keys: ResultKeys;
   readonly nonces: Nonces;
   readonly turns: Turns;
+  readonly presence: Presence;
   /** Public areas of AKs by the AK's Name: an appraisal imports the key once for each array that it is handed. */
   readonly aks: Recent<string, Uint8Array>;
 }

@@ -12,7 +12,7 @@ import type { ServerCode } from '../codes.ts';
 import { readConfig, type ServerConfig } from './config.ts';
 import type { Layout } from './layout.ts';
 import { readPolicyFile } from './policy-file.ts';
-import { type ResultKeys, readResultKeys } from './result-keys.ts';
+import { CurrentResultKeys } from './result-keys.ts';
 
 /** Everything of the data folder that a running server reads once. */
 export interface Loaded {
@@ -20,7 +20,7 @@ export interface Loaded {
   /** The server's own authority, PEM: what others pin. */
   readonly ca: string;
   readonly attesterAuthority: { readonly certificate: string; readonly key: string };
-  readonly resultKeys: ResultKeys;
+  readonly resultKeys: CurrentResultKeys;
   readonly logKeys: LogKeys;
   /** DER. */
   readonly ekRoots: readonly Uint8Array[];
@@ -69,7 +69,7 @@ export function loadDataDir(layout: Layout): Loaded {
       certificate: read(layout.attesterAuthority),
       key: read(layout.attesterAuthorityKey),
     },
-    resultKeys: readResultKeys(layout.resultKeys),
+    resultKeys: new CurrentResultKeys(layout.resultKeys),
     logKeys: {
       p256: createPrivateKey(read(layout.logKey)),
       ed25519: createPrivateKey(read(layout.logWitnessedKey)),

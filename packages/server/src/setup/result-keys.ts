@@ -1,10 +1,15 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { canonicalize, Exact, KallioError, sha256, toBase64Url, utf8 } from '@kallio/codec';
 import { type Static, Type } from 'typebox';
+import type { ServerCode } from '../codes.ts';
 import { readJsonFile } from './config.ts';
 import { writeDurably } from './files.ts';
+import { layoutOf } from './layout.ts';
 
 const Coordinate = Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' });
+
+const MAX_KEYS = 16;
 
 const ResultKey = Exact({
   kty: Type.Literal('EC'),
@@ -19,7 +24,7 @@ const ResultKey = Exact({
 /** `keys/results.json`: every key whose results are still believed, and the one that signs. */
 const ResultKeysFile = Exact({
   active: Type.String(),
-  keys: Type.Array(ResultKey, { minItems: 1, maxItems: 16 }),
+  keys: Type.Array(ResultKey, { minItems: 1, maxItems: MAX_KEYS }),
 });
 type ResultKeysFile = Static<typeof ResultKeysFile>;
 
@@ -37,17 +42,54 @@ export function createResultKeys(path: string, now: Date): void {
 }
 
 /**
- * Adds a key and signs with it from the next start on; the earlier keys stay published, so that results signed with
- * them still verify. Returns the new key's id.
+ * Adds a key and makes it the one that signs, within a minute in a server that runs; the earlier keys stay published, so
+ * that results signed with them still verify. Gives the new key's id.
  */
-export function rotateResultKeys(path: string, now: Date): string {
+export function rotateResultKeys(dataDir: string, now: Date): string {
+  const path = layoutOf(dataDir).resultKeys;
   const file = readJsonFile(path, ResultKeysFile);
+  if (file.keys.length >= MAX_KEYS) {
+    throw new KallioError(
+      'RESULT_KEYS_FULL' satisfies ServerCode,
+      `There are ${MAX_KEYS} result-signing keys already.`,
+      { hint: `Take the oldest out of ${path} once nobody needs its results any more.` },
+    );
+  }
   const key = newKey(now);
   write(path, { active: key.kid, keys: [...file.keys, key] });
   return key.kid;
 }
 
-export function readResultKeys(path: string): ResultKeys {
+/** The keys as the file has them now: looks again whenever it is told to, and reads a file that was replaced. */
+export class CurrentResultKeys implements ResultKeys {
+  readonly #path: string;
+  #changedAt: number;
+  #keys: ResultKeys;
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#changedAt = statSync(path).mtimeMs;
+    this.#keys = readResultKeys(path);
+  }
+
+  get active() {
+    return this.#keys.active;
+  }
+
+  get jwks() {
+    return this.#keys.jwks;
+  }
+
+  /** Reads the file again if it was replaced. What can't be used is an error, and the keys stay as they were. */
+  refresh(): void {
+    const { mtimeMs } = statSync(this.#path);
+    if (mtimeMs === this.#changedAt) return;
+    this.#keys = readResultKeys(this.#path);
+    this.#changedAt = mtimeMs;
+  }
+}
+
+function readResultKeys(path: string): ResultKeys {
   const file = readJsonFile(path, ResultKeysFile);
   const active = file.keys.find((key) => key.kid === file.active);
   if (active === undefined) {
