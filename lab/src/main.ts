@@ -26,7 +26,10 @@ const USAGE = `usage: npm run lab -- COMMAND
 /** Where the lab that `up` started is found again. */
 const POINTER = fileURLToPath(new URL('../../.kallio/lab', import.meta.url));
 
-process.exitCode = await main(process.argv.slice(2));
+process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  return 1;
+});
 
 async function main(argv: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({

@@ -5,7 +5,7 @@ import { fixture } from './support/captured.ts';
 import { entryOffsets, pcr10 } from './support/ima.ts';
 
 /** Machines of the lab (`lab/`), captured while they ran a trust agent; how is said beside each. */
-const MACHINES = ['lab-plain'] as const;
+const MACHINES = ['lab-plain', 'lab-verity'] as const;
 
 describe.each(MACHINES)('the evidence of %s', (machine) => {
   const pcrs = JSON.parse(new TextDecoder().decode(fixture(`${machine}/pcrs.json`))) as Record<
