@@ -1,12 +1,12 @@
 import { until } from '@kallio/e2e/process';
-import type { attesterShow, Reply } from '@kallio/protocol';
+import type { AttesterSummary } from '@kallio/protocol';
 import { inject } from 'vitest';
 import type { Machine } from '../../src/machine/machine.ts';
 import type { Boot } from '../../src/machine/qemu.ts';
 import { LabSite } from '../../src/site/site.ts';
 
-/** What `kallio attesters show` prints of an attester. */
-type Shown = Reply<typeof attesterShow>;
+/** What `kallio attesters show` prints of an attester, with the claims that wait beside it. */
+type Shown = AttesterSummary & { readonly waiting?: readonly AttesterSummary[] };
 
 /** The device that the scenarios attack, and what the server says of it. */
 export class Device {

@@ -1,4 +1,4 @@
-import { concat, sha256, utf8, Writer } from '@kallio/codec';
+import { concat, sha256, toHex, utf8, Writer } from '@kallio/codec';
 import { pcrExtend, type Tpm } from '@kallio/tpm';
 
 const EV_NO_ACTION = 0x3;
@@ -12,6 +12,8 @@ const SHA256 = 0x000b;
 /** EFI_GLOBAL_VARIABLE and EFI_IMAGE_SECURITY_DATABASE_GUID, as they lie in memory. */
 const GLOBAL = Buffer.from('61dfe48bca93d211aa0d00e098032b8c', 'hex');
 const SECURITY = Buffer.from('cbb219d73a3d9645a3bcdad00e67656f', 'hex');
+/** EFI_CERT_SHA256_GUID. */
+const CERT_SHA256 = Buffer.from('2616c4c14c509240aca941f936934328', 'hex');
 /** Tags that the kernel's EFI stub gives its events. */
 const TAG_LOAD_OPTIONS = 0x8f3b_22ed;
 const TAG_INITRD = 0x8f3b_22ec;
@@ -52,10 +54,10 @@ function eventsOf({ kernel, initrd, commandLine }: Boot): Measured[] {
   return [
     { pcr: 0, type: EV_S_CRTM_VERSION, data: utf16('1.0\0') },
     variable(GLOBAL, 'SecureBoot', Uint8Array.of(1)),
-    variable(GLOBAL, 'PK', utf8('the platform’s key')),
-    variable(GLOBAL, 'KEK', utf8('a key exchange key')),
-    variable(SECURITY, 'db', utf8('what may start')),
-    variable(SECURITY, 'dbx', utf8('what may not')),
+    variable(GLOBAL, 'PK', signatureList('the platform’s key')),
+    variable(GLOBAL, 'KEK', signatureList('a key exchange key')),
+    variable(SECURITY, 'db', signatureList('what may start')),
+    variable(SECURITY, 'dbx', signatureList('what may not')),
     { pcr: 7, type: EV_SEPARATOR, data: new Uint8Array(4) },
     {
       pcr: 4,
@@ -78,6 +80,14 @@ function eventsOf({ kernel, initrd, commandLine }: Boot): Measured[] {
 function variable(guid: Uint8Array, name: string, value: Uint8Array): Measured {
   const head = concat(guid, u64le(name.length), u64le(value.length));
   return { pcr: 7, type: EV_EFI_VARIABLE_DRIVER_CONFIG, data: concat(head, utf16(name), value) };
+}
+
+/** An EFI_SIGNATURE_LIST of one SHA-256 digest, that of a text (UEFI 2.10, section 32.4.1). */
+function signatureList(text: string): Uint8Array {
+  const owner = new Uint8Array(16);
+  const signature = concat(owner, sha256(utf8(text)));
+  const head = concat(CERT_SHA256, u32le(28 + signature.length), u32le(0), u32le(signature.length));
+  return concat(head, signature);
 }
 
 /** TCG_PCClientTaggedEvent (section 10.2.7). */
@@ -123,4 +133,9 @@ function u32le(value: number): Uint8Array {
 
 function u64le(value: number): Uint8Array {
   return new Writer(8).u64(BigInt(value)).finish().reverse();
+}
+
+/** SHA-256 of what stands for a kernel's image, hexadecimal: what a policy knows it by. */
+export function kernelDigest(kernel: string): string {
+  return toHex(sha256(utf8(kernel)));
 }
