@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { attesterShow, Client, evidenceSubmit } from '@kallio/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startServer } from '../src/index.ts';
@@ -27,32 +28,8 @@ afterAll(async () => {
 
 /** A server that kills itself at the commit of the first evidence: before it, or between it and the answer. */
 async function doomed(dataDir: string, moment: 'before' | 'after' | 'never') {
-  const script = `
-    import { DatabaseSync, StatementSync } from 'node:sqlite';
-    const { prepare } = DatabaseSync.prototype;
-    let armed = false;
-    DatabaseSync.prototype.prepare = function (sql) {
-      armed ||= sql.startsWith('INSERT INTO evidence');
-      return prepare.call(this, sql);
-    };
-    const die = () => {
-      process.kill(process.pid, 'SIGKILL');
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-    };
-    const { run } = StatementSync.prototype;
-    StatementSync.prototype.run = function (...values) {
-      const commit = armed && this.sourceSQL === 'COMMIT';
-      if (commit && ${moment === 'before'}) die();
-      const result = run.apply(this, values);
-      if (commit && ${moment === 'after'}) die();
-      return result;
-    };
-    const { startServer } = await import(${JSON.stringify(new URL('../src/index.ts', import.meta.url).href)});
-    const { url } = await startServer({ dataDir: ${JSON.stringify(dataDir)} });
-    process.stdout.write(url);`;
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const script = fileURLToPath(new URL('./fixture-doomed-server.ts', import.meta.url));
+  const child = spawn(process.execPath, [script, dataDir, moment], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [url] = await once(child.stdout, 'data');
   return { child, url: String(url) };
 }

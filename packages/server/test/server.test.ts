@@ -171,7 +171,7 @@ describe('keys', () => {
   it('that sign results are rotated beside the old ones, which stay published', async () => {
     const server = await testServer();
     const before = (await server.client().call(trustShow, {})).jwks.keys;
-    const kid = rotateResultKeys(join(server.dataDir, 'keys/results.json'), new Date());
+    const kid = rotateResultKeys(server.dataDir, new Date());
     await server.restart();
     const after = (await server.client().call(trustShow, {})).jwks.keys;
     expect(after.map((key) => key.kid)).toEqual([before[0]?.kid, kid]);
