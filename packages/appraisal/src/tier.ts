@@ -87,7 +87,11 @@ export function limitsOf({
   if (inventory === undefined) {
     limits.push('No instance log and no inventory are shown: containers were not looked at.');
   } else if (inventory.scope !== 'machine') {
-    limits.push(`Only containers under ${inventory.scope.slice(0, 256).toWellFormed()} were looked at.`);
+    limits.push(
+      inventory.scope === 'none'
+        ? 'No containers were looked at: this machine’s agent starts none.'
+        : `Only containers under ${inventory.scope.slice(0, 256).toWellFormed()} were looked at.`,
+    );
   }
   return limits;
 }

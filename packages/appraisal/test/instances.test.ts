@@ -197,5 +197,7 @@ describe('an instance', () => {
   it('says so when only some containers were looked at', () => {
     const appraisal = observe(started(), { ...RUNNING, scope: '/var/lib/site' });
     expect(appraisal.platform.limits).toContain('Only containers under /var/lib/site were looked at.');
+    const none = observe(started(), { ...RUNNING, scope: 'none' });
+    expect(none.platform.limits).toContain('No containers were looked at: this machine’s agent starts none.');
   });
 });

@@ -60,7 +60,7 @@ export function differencesOf(
       if (entry !== undefined && !entry.violation) {
         const { name, digest } = decodeImaEntry(entry);
         const known = (listed.get(name) ?? []).map((value) => `${value} (${name})`);
-        const expected = known.length > 0 ? known : [`a digest of the class “${classes.of(name) ?? 'none'}”`];
+        const expected = known.length > 0 ? known : [whatWouldDo(classes.of(name))];
         return {
           code,
           what: `${name} (IMA entry ${index})`,
@@ -130,4 +130,11 @@ export function parseListing(text: string): Map<string, string[]> {
     listed.set(path, [...(listed.get(path) ?? []), digest]);
   }
   return listed;
+}
+
+/** What a file of a class would have to be; of a file that the policy has no class for, nothing would do. */
+function whatWouldDo(pathClass: string | undefined): string {
+  return pathClass === undefined
+    ? 'nothing: the policy has no class for this path'
+    : `a digest of the class “${pathClass}”`;
 }

@@ -131,6 +131,11 @@ describe('a check of a policy', () => {
         expected: ['a digest of the class “programs”'],
       },
     ]);
+    const elsewhere = machine();
+    elsewhere.measure('/srv/miner', evil);
+    expect((await check(policy, elsewhere.measurements())).differences).toMatchObject([
+      { what: '/srv/miner (IMA entry 2)', expected: ['nothing: the policy has no class for this path'] },
+    ]);
     const listed = await check(policy, changed.measurements(), '--paths', listing);
     expect(listed.differences[0].expected).toEqual([`${toHex(SHELL)} (/usr/bin/sh)`]);
     const text = await run('policy', 'check', policy, join(dir, 'evidence.json'), '--paths', listing);
