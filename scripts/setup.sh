@@ -39,6 +39,7 @@ LIST
   [ "$job" = demo ] || [ "$job" = lab ] || cat <<'LIST'
 tpm2_quote tpm2-tools the oracle that our TPM client is compared with
 skopeo skopeo copies images in tests
+xz xz-utils kernel modules and Debian packages that a reference scan unpacks
 LIST
 }
 
