@@ -197,6 +197,7 @@ describe.each<Scheme>(['ecdsa', 'rsassa', 'rsapss'])('what an AK signs by %s', (
     ['has another magic', 'QUOTE_MAGIC', { magic: 0xff54_4346 }],
     // Stops a certification, which the same AK signs for a new key and the same nonce, from standing for a quote.
     ['is a certification', 'QUOTE_TYPE', { type: 0x8017 }],
+    ['is the certification of an NV index', 'QUOTE_TYPE', { type: 0x8014 }],
     ['is of a type nobody knows', 'QUOTE_TYPE', { type: 0x80ff }],
     // Stops fields after the end, which a laxer reader might take for the real ones.
     ['has bytes after its end', 'QUOTE_MALFORMED', { trailing: Uint8Array.of(0) }],

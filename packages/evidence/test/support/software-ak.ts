@@ -112,6 +112,8 @@ function attestBytes(fields: QuoteFields): Uint8Array {
     .u64(0x2024_0125_0012_0000n);
   // A certification has two names where a quote has selection and digest.
   if (type === 0x8017) return writer.u16(34).bytes(name).u16(34).bytes(name).finish();
+  // One of an NV index says what its owner wrote there, who may write anything (TPMS_NV_CERTIFY_INFO, Part 2 section 10.12.8).
+  if (type === 0x8014) return writer.u16(34).bytes(name).u16(0).u16(34).bytes(name).finish();
   writePcrSelections(writer, fields.select);
   const digest = fields.digest ?? sha256(...fields.values);
   return writer
