@@ -74,6 +74,20 @@ describe('an appraisal policy that is put in force', () => {
     expect(await server.admin().call(policyShow, { params })).toMatchObject({ id: 'devices-2' });
   });
 
+  it('that names a set by another size is refused before it is kept: the server starts again', async () => {
+    await upload(SET);
+    await put(BARE);
+    const sets = [{ name: 'debian', digest: DIGEST, bytes: SET.length + 32 }];
+    const wrong = {
+      ...WITH_SET,
+      reference: { ...BARE.reference, ima: { classes: [{ name: 'host', sets }] } },
+    };
+    await expect(put(wrong)).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    await server.restart();
+    expect(await server.admin().call(policyShow, { params })).toMatchObject({ id: 'devices-1' });
+    expect(await put(WITH_SET)).toMatchObject({ id: 'devices-2' });
+  });
+
   it('that is wrong is refused with its place, and the old one stays', async () => {
     await put(BARE);
     const wrong = { ...BARE, id: 'devices-3', tiers: ['D'] };

@@ -13,7 +13,7 @@ import type { LogWriter } from '@kallio/tlog';
 import type { ServerCode } from '../codes.ts';
 import { writeDurably } from '../setup/files.ts';
 import type { Layout } from '../setup/layout.ts';
-import { readPolicyFile, setFile } from '../setup/policy-file.ts';
+import { readSets, setFile } from '../setup/policy-file.ts';
 import { isoTime } from '../time.ts';
 
 /** A policy that was put in force. */
@@ -71,6 +71,8 @@ export class Policies {
         { hint: 'Upload it first. kallio policy set does so with the folder "sets" beside the policy.' },
       );
     }
+    // Before anything is written: a policy whose sets can't be read would keep the server from its next start.
+    const sets = readSets(policy, this.#layout.policies);
     const bytes = canonicalBytes(policy);
     const digest = digestOf(bytes);
     const before = this.get(kind);
@@ -87,7 +89,6 @@ export class Policies {
     );
     // COMMIT POINT: the next start reads this file.
     writeDurably(path, bytes);
-    const { sets } = readPolicyFile(path);
     this.#policies.set(kind, policy);
     this.#sets = new Map([...this.#sets, ...sets]);
     return { id: policy.id, digest, ...(previous === undefined ? {} : { previous }), logIndex };

@@ -26,17 +26,22 @@ export function readPolicyFile(path: string): PolicyFile {
   const policy = inFile(path, () =>
     parsePolicy(parseJson(fromUtf8(readFileSync(path)), { maxBytes: MAX_POLICY })),
   );
+  return { policy, sets: readSets(policy, dirname(path)) };
+}
+
+/** Reads the reference-set files that a policy names from its folder; `CONFIG_INVALID`, naming the file. */
+export function readSets(policy: AppraisalPolicy, folder: string): Map<Digest, ReferenceSet> {
   const sets = new Map<Digest, ReferenceSet>();
   for (const { digest: named, bytes } of namedSets(policy)) {
     const digest = parseDigest(named);
-    const file = setFile(dirname(path), digest);
+    const file = setFile(folder, digest);
     if (!sets.has(digest))
       sets.set(
         digest,
         inFile(file, () => readSet(file, digest, bytes)),
       );
   }
-  return { policy, sets };
+  return sets;
 }
 
 /** Where a policy's folder holds the reference-set file of a digest. */
