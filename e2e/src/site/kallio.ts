@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { type Finished, run } from './process.ts';
+import { type Finished, type RunOptions, run } from './process.ts';
 
 const MAIN = fileURLToPath(new URL('../../../packages/cli/src/main.ts', import.meta.url));
 
@@ -30,13 +30,14 @@ export interface Outcome {
   readonly finished: Finished;
 }
 
-/** Runs a `kallio` command with `--json` to its end. */
+/** Runs a `kallio` command with `--json` to its end, which has to come within {@link RunOptions.timeoutMs}. */
 export async function kallio(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  timing: Pick<RunOptions, 'timeoutMs'> = {},
 ): Promise<Outcome> {
   const [command, all, compiled] = kallioCommand([...args, '--json']);
-  const finished = await run(command, all, { env: { ...compiled, ...env } });
+  const finished = await run(command, all, { ...timing, env: { ...compiled, ...env } });
   const json = parse(finished.stdout);
   return { exit: finished.code, json, error: errorOf(json) ?? errorOf(parse(finished.stderr)), finished };
 }
@@ -45,8 +46,9 @@ export async function kallio(
 export async function mustKallio(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  timing: Pick<RunOptions, 'timeoutMs'> = {},
 ): Promise<unknown> {
-  const outcome = await kallio(args, env);
+  const outcome = await kallio(args, env, timing);
   if (outcome.exit === 0) return outcome.json;
   const why =
     outcome.error === undefined ? outcome.finished.stderr : `${outcome.error.code}: ${outcome.error.message}`;
