@@ -1,23 +1,26 @@
-import { spawn } from 'node:child_process';
 import { createHash, X509Certificate } from 'node:crypto';
+import { readdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { AppraisalPolicy } from '@kallio/appraisal';
 import type { JobSite } from '@kallio/e2e/demo/job';
 import { kallio, kallioCommand, mustKallio, type Outcome } from '@kallio/e2e/kallio';
 import { accepts, freePort } from '@kallio/e2e/ports';
 import { until } from '@kallio/e2e/process';
 import { writeRegistryConfig } from '@kallio/e2e/registry';
 import { TpmMaker } from '@kallio/e2e/tpm';
-import type { AttesterSummary } from '@kallio/protocol';
+import { type AttesterSummary, attestersList, Client } from '@kallio/protocol';
 import type { Flavour } from '../image/image.ts';
 import { image } from '../image/image.ts';
 import { EXAMPLE } from '../image/root.ts';
+import type { KernelUpdate } from '../image/update.ts';
 import { Daemon } from '../machine/daemon.ts';
+import { guard } from '../machine/guard.ts';
 import { Machine } from '../machine/machine.ts';
 import { GUEST_ADDRESS, HOST_ADDRESS, type HostPorts } from '../machine/qemu.ts';
 import { type Say, told } from '../say.ts';
-import { writePolicy } from './reference-values.ts';
+import { announce, writePolicy } from './reference-values.ts';
 
 /** What a lab is made of. */
 export interface LabPlan {
@@ -36,16 +39,8 @@ const INTERVAL_SECONDS = 20;
 /** Where a machine's agent keeps what it has. */
 const STATE = '/var/lib/kallio';
 
-/** Waits until the process has ended; a site that is still there then is taken down by its pid files. */
-const GUARD = `while kill -0 "$2" 2>/dev/null; do sleep 1; done
-[ -d "$1" ] || exit 0
-for file in "$1"/*.pid "$1"/*/*.pid; do
-  [ -e "$file" ] || continue
-  read -r pid started <"$file" || true
-  # The number alone could be another process's by now.
-  [ "$(cut -d ' ' -f 22 "/proc/$pid/stat" 2>/dev/null)" = "$started" ] && kill -9 "$pid"
-done
-rm -rf "$1"`;
+/** A machine that is emulated takes its time; an operation of the server ends by itself before. */
+const COMMAND = { timeoutMs: 1_000_000 };
 
 /**
  * An edge site of real machines: server and registry on the host's loopback interface, build hosts and devices each a
@@ -106,11 +101,62 @@ export class LabSite implements JobSite {
   }
 
   try(...args: string[]): Promise<Outcome> {
-    return kallio(args, this.operator);
+    return kallio(args, this.operator, COMMAND);
   }
 
   run(...args: string[]): Promise<unknown> {
-    return mustKallio(args, this.operator);
+    return mustKallio(args, this.operator, COMMAND);
+  }
+
+  /** Every attester, as the server sees it. Asked in this process: machines lack what starting a command takes. */
+  async attesters(): Promise<readonly AttesterSummary[]> {
+    const { KALLIO_SERVER: url = '', KALLIO_CA: ca = '', KALLIO_TOKEN_FILE: token = '' } = this.operator;
+    const client = new Client({
+      url,
+      ca: await readFile(ca, 'utf8'),
+      token: (await readFile(token, 'utf8')).trim(),
+    });
+    try {
+      return (await client.call(attestersList, {})).attesters;
+    } finally {
+      await client.close();
+    }
+  }
+
+  /** The account of a result, from the verdict to the bytes. */
+  explain(result: string, ...flags: string[]): Promise<unknown> {
+    const sets = join(this.dir, 'sets');
+    return this.run(
+      'explain',
+      result,
+      ...flags,
+      '--reference-set',
+      ...readdirSync(sets).map((name) => join(sets, name)),
+    );
+  }
+
+  /** Announces an update of the devices, and puts the policy in force that does. */
+  async announce(
+    update: KernelUpdate,
+    window: { readonly id: string; readonly boots: number },
+  ): Promise<void> {
+    const policy = (await this.run('policy', 'show', '--kind', 'device')) as AppraisalPolicy;
+    const file = join(this.dir, 'announced-policy.json');
+    await announce(policy, update, window, file);
+    await this.run('policy', 'set', '--kind', 'device', file);
+  }
+
+  /** Puts a file in the site's registry, as a blob, and gives the address at which a machine finds it. */
+  async publish(file: string): Promise<string> {
+    const content = await readFile(file);
+    const digest = `sha256:${createHash('sha256').update(content).digest('hex')}`;
+    const host = `http://${this.registry}`;
+    const begun = await fetch(`${host}/v2/packages/blobs/uploads/`, { method: 'POST' });
+    const target = new URL(begun.headers.get('location') ?? '', host);
+    target.searchParams.set('digest', digest);
+    const { status } = await fetch(target, { method: 'PUT', body: content });
+    if (status !== 201) throw new Error(`The registry did not take ${file}: ${status}.`);
+    return `${host}/v2/packages/blobs/${digest}`;
   }
 
   /** Where the state of a TPM lies that no machine has yet. */
@@ -199,8 +245,7 @@ export class LabSite implements JobSite {
     const names = machines.map(({ name }) => name);
     return told(say, `enrolment and first evidence of ${names.join(', ')}`, () =>
       until(`${names.join(', ')} to be VERIFIED (see npm run lab -- status)`, seconds, async () => {
-        const { attesters } = (await this.run('attesters', 'list')) as { attesters: AttesterSummary[] };
-        const good = attesters.filter(
+        const good = (await this.attesters()).filter(
           ({ attester, state }) => names.includes(attester) && state === 'VERIFIED',
         );
         return good.length === names.length ? good : undefined;
@@ -260,16 +305,9 @@ export class LabSite implements JobSite {
     return { status: Number(out.slice(at + 1)), text: out.slice(0, at) };
   }
 
-  /**
-   * Has everything taken down when this process ends without having done so itself, also by SIGKILL: by a shell that
-   * waits for it.
-   */
+  /** Has everything taken down when this process ends without having done so itself, also by SIGKILL. */
   guard(): void {
-    const child = spawn('sh', ['-c', GUARD, 'guard', this.dir, String(process.pid)], {
-      detached: true,
-      stdio: 'ignore',
-    });
-    child.unref();
+    guard(this.dir);
   }
 
   /** The end of each log, for a person who wants to know why. */
