@@ -5,6 +5,7 @@ import { EvidenceMessage, signingKeyQualifyingData } from '@kallio/evidence';
 import {
   type agentSessionClose,
   logAdd,
+  logProof,
   nonceCreate,
   type Reply,
   type SessionRecord,
@@ -14,6 +15,7 @@ import {
   sessionClose,
   sessionCreate,
   sessionOpen,
+  type TrustBundle,
   trustShow,
 } from '@kallio/protocol';
 import {
@@ -171,11 +173,13 @@ export class BuildSessions {
       evidence: result.evidence,
     });
     const publicKey = toBase64(identity.signingKey.spki);
+    const signed = await this.#signAndLog(payload, publicKey);
     return {
       record,
       publicKey,
-      ...(await this.#signAndLog(payload, publicKey)),
+      ...signed,
       provenance: await this.#signAndLog(provenance, publicKey),
+      ...(result.witnesses.length === 0 ? {} : { witnessed: await this.#witnessed(signed.entry.logIndex) }),
       evidence,
     };
   }
@@ -188,14 +192,22 @@ export class BuildSessions {
     return { envelope, entry: await client.call(logAdd, { body: { envelope, publicKey } }) };
   }
 
-  /** What the closed session's result says: what the statement repeats for readers that know no EAR. */
-  async #claimsOf(record: SessionRecord): Promise<SessionClaims & { readonly issuer: string }> {
+  /** A proof of a log entry under a head that the log's witnesses were shown. */
+  async #witnessed(index: number): Promise<string> {
     const client = await this.#connection.client();
-    const { issuer, jwks } = await client.call(trustShow, {});
+    return (await client.call(logProof, { params: { index } })).proof;
+  }
+
+  /** What the closed session's result says: what the statement repeats for readers that know no EAR. */
+  async #claimsOf(
+    record: SessionRecord,
+  ): Promise<SessionClaims & Pick<TrustBundle, 'issuer'> & Pick<TrustBundle['log'], 'witnesses'>> {
+    const client = await this.#connection.client();
+    const { issuer, jwks, log } = await client.call(trustShow, {});
     const { session } = await verifyEar(record.ear ?? '', { issuer, jwks }, new Date());
     if (session === undefined)
       throw agentError('BUILD_CLAIMS', 'The session’s result says nothing of a session.');
-    return { ...session, issuer };
+    return { ...session, issuer, witnesses: log.witnesses };
   }
 
   /** Gives a session up. One that the server has ended already is given up as well. */

@@ -55,6 +55,8 @@ export const agentSessionClose = route({
     entry: LogEntry,
     /** The same key's SLSA provenance of the image, logged as well. */
     provenance: Exact({ envelope: Envelope, entry: LogEntry }),
+    /** A proof of the signature's entry under a head that witnesses signed (C2SP tlog-proof), where the log has any. */
+    witnessed: Type.Optional(Type.String({ maxLength: 40 * 1024 })),
     evidence: Type.Array(EvidenceMessage),
   }),
 });

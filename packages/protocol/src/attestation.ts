@@ -229,6 +229,10 @@ export const TrustBundle = Exact({
     origin: Type.String(),
     /** SPKI, DER. */
     publicKey: Base64(256),
+    /** The log's Ed25519 key, as C2SP writes it: by it the heads are signed that witnesses see. */
+    verifierKey: Type.String(),
+    /** Verifier keys of the witnesses that the log shows its heads to. Whether they are to be trusted, it can't say. */
+    witnesses: Type.Array(Type.String(), { maxItems: 64 }),
     baseUrl: Type.String(),
   }),
 });

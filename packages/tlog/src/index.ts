@@ -26,7 +26,15 @@ export {
 } from './entry.ts';
 export type { TlogCode } from './error.ts';
 export { emptyRoot, leafHash, nodeHash } from './hash.ts';
-export { ecdsaKeyId, formatNote, type Note, type NoteSignature, parseNote } from './note.ts';
+export {
+  ecdsaKeyId,
+  formatNote,
+  formatSignature,
+  isBy,
+  type Note,
+  type NoteSignature,
+  parseNote,
+} from './note.ts';
 export {
   type ConsistencyClaim,
   type InclusionClaim,

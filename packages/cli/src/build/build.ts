@@ -18,7 +18,7 @@ import {
   type Client,
   type Reply,
 } from '@kallio/protocol';
-import { bundleArtifact, EVIDENCE_TYPE, makeBundle, PROVENANCE_TYPE } from '@kallio/signature';
+import { bundleArtifact, EVIDENCE_TYPE, makeBundle, PROVENANCE_TYPE, proofArtifact } from '@kallio/signature';
 import { withAgent } from '../connect.ts';
 import { cliError } from '../output/output.ts';
 import { runBuilder } from './builder.ts';
@@ -155,6 +155,9 @@ async function attach(target: Repository, { manifest, files, closed }: Signed): 
   await publishReferrer(target, manifest, bundleArtifact(makeBundle(closed.envelope, key, closed.entry)));
   const slsa = makeBundle(provenance.envelope, key, provenance.entry);
   await publishReferrer(target, manifest, bundleArtifact(slsa, PROVENANCE_TYPE));
+  if (closed.witnessed !== undefined) {
+    await publishReferrer(target, manifest, proofArtifact(closed.witnessed));
+  }
   if (files !== undefined) {
     await publishReferrer(target, manifest, { type: FILE_MANIFEST_TYPE, bytes: fileManifestBytes(files) });
   }
