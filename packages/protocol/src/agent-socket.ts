@@ -36,6 +36,15 @@ export const agentSessionOpen = route({
   reply: SessionRecord,
 });
 
+export const agentSessionAttest = route({
+  method: 'POST',
+  path: '/v1/build-sessions/:session/evidence',
+  access: ['public'],
+  summary: 'Show evidence while the build goes on; it joins the session’s record',
+  params: Exact({ session: Id }),
+  reply: SessionRecord,
+});
+
 /**
  * Closes the session on a finished image. `claims` are the statement's fields that the builder knows (subject, image
  * configuration, file manifest); the agent adds the build-environment claims, signs in the TPM and logs.

@@ -178,6 +178,16 @@ export const sessionOpen = route({
   reply: SessionRecord,
 });
 
+export const sessionAttest = route({
+  method: 'POST',
+  path: '/v1/sessions/:session/evidence',
+  access: ['attester'],
+  summary: 'Evidence while the build goes on, which joins the session’s record',
+  params: SessionParams,
+  body: Exact({ evidence: EvidenceMessage }),
+  reply: SessionRecord,
+});
+
 export const sessionClose = route({
   method: 'POST',
   path: '/v1/sessions/:session/close',

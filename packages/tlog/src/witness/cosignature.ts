@@ -8,7 +8,7 @@ import { COSIGNATURE_KEY, keyIdOf, type VerifierKey } from '../verifier-key.ts';
 const SIGNATURE_BYTES = 8 + 64;
 
 /** What a witness signs (tlog-cosignature, "Ed25519 signed message"). `text` is the checkpoint's, with its newline. */
-export function cosignedMessage(text: string, time: number): Uint8Array {
+function cosignedMessage(text: string, time: number): Uint8Array {
   return utf8(`cosignature/v1\ntime ${time}\n${text}`);
 }
 
