@@ -1,5 +1,5 @@
 import { createHash, X509Certificate } from 'node:crypto';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,9 +10,17 @@ import { accepts, freePort } from '@kallio/e2e/ports';
 import { until } from '@kallio/e2e/process';
 import { writeRegistryConfig } from '@kallio/e2e/registry';
 import { TpmMaker } from '@kallio/e2e/tpm';
-import { type AttesterSummary, attestersList, Client } from '@kallio/protocol';
-import type { Flavour } from '../image/image.ts';
-import { image } from '../image/image.ts';
+import {
+  type AttesterSummary,
+  attestersList,
+  type CallInput,
+  Client,
+  joinTokenCreate,
+  type Reply,
+  type Route,
+} from '@kallio/protocol';
+import { firmwareLog } from '../image/firmware.ts';
+import { type Flavour, type Image, image } from '../image/image.ts';
 import { EXAMPLE } from '../image/root.ts';
 import type { KernelUpdate } from '../image/update.ts';
 import { Daemon } from '../machine/daemon.ts';
@@ -38,6 +46,8 @@ interface Made extends LabPlan {
 const INTERVAL_SECONDS = 20;
 /** Where a machine's agent keeps what it has. */
 const STATE = '/var/lib/kallio';
+/** Where podman's storage is by itself: told, the agent need not ask for it at each start. */
+const STORAGE = { root: '/var/lib/containers/storage', runRoot: '/run/containers/storage' };
 
 /** A machine that is emulated takes its time; an operation of the server ends by itself before. */
 const COMMAND = { timeoutMs: 1_000_000 };
@@ -108,8 +118,10 @@ export class LabSite implements JobSite {
     return mustKallio(args, this.operator, COMMAND);
   }
 
-  /** Every attester, as the server sees it. Asked in this process: machines lack what starting a command takes. */
-  async attesters(): Promise<readonly AttesterSummary[]> {
+  /**
+   * One exchange with the server as its operator, in this process: machines that start lack what starting a command takes.
+   */
+  async call<R extends Route>(route: R, input: CallInput<R>): Promise<Reply<R>> {
     const { KALLIO_SERVER: url = '', KALLIO_CA: ca = '', KALLIO_TOKEN_FILE: token = '' } = this.operator;
     const client = new Client({
       url,
@@ -117,10 +129,15 @@ export class LabSite implements JobSite {
       token: (await readFile(token, 'utf8')).trim(),
     });
     try {
-      return (await client.call(attestersList, {})).attesters;
+      return await client.call(route, input);
     } finally {
       await client.close();
     }
+  }
+
+  /** Every attester, as the server sees it. */
+  async attesters(): Promise<readonly AttesterSummary[]> {
+    return (await this.call(attestersList, {})).attesters;
   }
 
   /** The account of a result, from the verdict to the bytes. */
@@ -171,17 +188,18 @@ export class LabSite implements JobSite {
 
   /** Server and registry. */
   async startHost(say: Say): Promise<void> {
-    const { flavour, ports } = this.#made;
+    const { ports } = this.#made;
     const maker = await TpmMaker.create(join(this.dir, 'maker'));
-    const booted = await image(flavour, say);
-    for (const kind of ['builder', 'device'] as const) {
-      const file = join(this.dir, `${kind}-policy.json`);
-      await told(say, `appraisal policy of a ${kind}`, () => writePolicy(file, booted, kind, say));
-    }
-    // The authority comes to be with the first TPM.
-    for (const { name } of this.machines) await maker.make(this.tpmOf(name));
-    await told(say, 'registry and server', async () => {
-      await this.#startRegistry();
+    const booted = await this.#image(say);
+    // Learnt once, before both policies ask for it.
+    await firmwareLog(booted, say);
+    await told(say, 'appraisal policies, TPMs, registry', async () => {
+      const policies = (['builder', 'device'] as const).map((kind) =>
+        writePolicy(this.#policyOf(kind), booted, kind, say),
+      );
+      await Promise.all([...policies, this.#makeTpms(maker), this.#startRegistry()]);
+    });
+    await told(say, 'server', async () => {
       await this.#initServer(maker.roots);
       await this.#startServer();
       const policy = await this.run('policy', 'image', '--builder', ...this.#made.builders);
@@ -189,6 +207,23 @@ export class LabSite implements JobSite {
     });
     say(`  server     ${this.operator.KALLIO_SERVER}, ${HOST_ADDRESS}:${ports.server} for the machines`);
     say(`  registry   http://${this.registry}`);
+  }
+
+  /** What its machines boot; all of them the same, whatever has been changed in the sources since. */
+  async #image(say: Say): Promise<Image> {
+    const file = join(this.dir, 'image.json');
+    if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as Image;
+    const booted = await image(this.#made.flavour, say);
+    await writeFile(file, JSON.stringify(booted));
+    return booted;
+  }
+
+  #policyOf(kind: 'builder' | 'device'): string {
+    return join(this.dir, `${kind}-policy.json`);
+  }
+
+  async #makeTpms(maker: TpmMaker): Promise<void> {
+    for (const { name } of this.machines) await maker.make(this.tpmOf(name));
   }
 
   async #startRegistry(): Promise<void> {
@@ -200,12 +235,11 @@ export class LabSite implements JobSite {
 
   async #initServer(roots: readonly string[]): Promise<void> {
     const data = join(this.dir, 'server');
-    const policy = (kind: string) => join(this.dir, `${kind}-policy.json`);
     await mustKallio([
       ...['server', 'init', '--data', data, '--listen', `127.0.0.1:${this.#made.ports.server}`],
       ...['--name', '127.0.0.1', HOST_ADDRESS, '--token-file', join(this.dir, 'admin-token')],
       ...roots.flatMap((root) => ['--ek-root', root]),
-      ...['--builder-policy', policy('builder'), '--device-policy', policy('device')],
+      ...['--builder-policy', this.#policyOf('builder'), '--device-policy', this.#policyOf('device')],
     ]);
     // The machines have no root on this host: it is their hypervisor, and its TPMs are believed as such.
     const file = join(data, 'config.json');
@@ -228,8 +262,8 @@ export class LabSite implements JobSite {
 
   /** Makes a machine with a join token for its name alone, and powers it on. */
   async startMachine(machine: Machine, say: Say): Promise<void> {
-    const { flavour, ports } = this.#made;
-    const booted = await image(flavour, say);
+    const { ports } = this.#made;
+    const booted = await this.#image(say);
     await told(say, `${machine.name}: firmware, kernel, set-up`, async () => {
       await machine.make(
         { image: booted, ports },
@@ -256,8 +290,9 @@ export class LabSite implements JobSite {
   async #configuration(name: string): Promise<Record<string, string>> {
     const { builders, ports } = this.#made;
     const kind = builders.includes(name) ? 'builder' : 'device';
-    const token = join(this.dir, `${name}.token`);
-    await this.run('join-token', '--kind', kind, '--attester', name, '--out', token);
+    const { token } = await this.call(joinTokenCreate, {
+      body: { uses: 1, ttlSeconds: 3600, kind, attester: name },
+    });
     const agent = {
       attester: name,
       kind,
@@ -268,14 +303,21 @@ export class LabSite implements JobSite {
       joinTokenFile: 'join-token',
       intervalSeconds: INTERVAL_SECONDS,
       ...(kind === 'device'
-        ? { device: { imagePolicy: 'image-policy.json', scope: 'machine', address: GUEST_ADDRESS } }
+        ? {
+            device: {
+              imagePolicy: 'image-policy.json',
+              scope: 'machine',
+              storage: STORAGE,
+              address: GUEST_ADDRESS,
+            },
+          }
         : {}),
     };
     return {
       machine: `name=${name}\nregistry_port=${ports.registry}\n`,
       'agent.json': JSON.stringify(agent, null, 2),
       'ca.pem': await readFile(join(this.dir, 'server', 'ca.pem'), 'utf8'),
-      'join-token': await readFile(token, 'utf8'),
+      'join-token': token,
       'image-policy.json': await readFile(this.imagePolicy, 'utf8'),
     };
   }
