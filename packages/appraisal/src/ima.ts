@@ -252,6 +252,13 @@ class EntryJudge {
   }
 
   #kept(pcr: Uint8Array, unmatched: readonly UnmatchedEntry[], ahead: ImaEntry | undefined): KeptIma {
+    const start = this.#start;
+    const nothingNew = this.#entries === start.entries && start.unproven !== true;
+    const sameUnmatched = unmatched.length === start.unmatched.length;
+    const sameUpdates = this.#used.length === (start.updates?.length ?? 0);
+    if (nothingNew && sameUnmatched && sameUpdates && ahead === undefined && start.ahead === undefined) {
+      return start;
+    }
     return {
       entries: this.#entries,
       pcr: toHex(pcr),
