@@ -9,8 +9,8 @@ export { parseEventLog } from './eventlog/parse.ts';
 export { digestOfBank, eventDataIsMeasured, replayEventLog } from './eventlog/replay.ts';
 export { type SecureBootAuthority, type SecureBootState, secureBootState } from './eventlog/secure-boot.ts';
 export { ImaTextReader, readImaText } from './ima/ascii.ts';
-export { ImaLogReader, type ImaReadOptions, readImaLog } from './ima/binary.ts';
-export { decodeImaEntry, type ImaEntry, type ImaMeasurement } from './ima/entry.ts';
+export { ImaLogReader, type ImaReadOptions, imaEntries, readImaLog } from './ima/binary.ts';
+export { decodeImaEntry, type ImaDigest, type ImaEntry, type ImaMeasurement } from './ima/entry.ts';
 export { ImaReplay, type ImaReplayState, imaStart, replayIma } from './ima/replay.ts';
 export { writeImaLog } from './ima/write.ts';
 export {
