@@ -11,6 +11,7 @@ import {
   type QuoteExpectation,
   qualifyingData,
   quotedPcrs,
+  type ShownIma,
   type VerifiedQuote,
 } from '@kallio/evidence';
 import { type BootVerdict, judgeBoot } from './boot.ts';
@@ -120,8 +121,9 @@ export function appraise(input: AppraisalInput): Appraisal {
 /** What is judged once a quote is known to be authentic. */
 export interface ShownInput extends Pick<AppraisalInput, 'policy' | 'endorsement' | 'images'> {
   /** What was shown beside the quote. Somebody with files in hand has no instance log and no inventory. */
-  readonly shown: Pick<EvidenceMessage, 'eventLog' | 'ima'> &
-    Partial<Pick<EvidenceMessage, 'instanceLog' | 'inventory'>>;
+  readonly shown: Partial<Pick<EvidenceMessage, 'eventLog' | 'instanceLog' | 'inventory'>> & {
+    readonly ima?: ShownIma | undefined;
+  };
 }
 
 /** What was kept: of this boot, if there is anything, and of boots before it. */

@@ -1,7 +1,6 @@
 import { fromHex, type Refusal, sha256, toHex } from '@kallio/codec';
 import {
   decodeImaEntry,
-  type EvidenceMessage,
   IMA_PCR,
   type ImaDigest,
   type ImaEntry,
@@ -9,6 +8,7 @@ import {
   ImaReplay,
   imaBytes,
   imaEntries,
+  type ShownIma,
   zeroPcr,
 } from '@kallio/evidence';
 import { type AppraisalCode, because, refusalOf } from './codes.ts';
@@ -32,7 +32,7 @@ const AGGREGATED_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 /** What an IMA log is judged by. */
 export interface ImaFacts {
-  readonly shown: EvidenceMessage['ima'];
+  readonly shown: ShownIma | undefined;
   readonly previous: KeptIma | undefined;
   readonly quoted: ReadonlyMap<number, Uint8Array>;
   readonly policy: CompiledPolicy;

@@ -1,4 +1,11 @@
-export { type Binding, type EvidenceParts, imaBytes, partsOf, qualifyingData } from './binding.ts';
+export {
+  type Binding,
+  type EvidenceParts,
+  imaBytes,
+  partsOf,
+  qualifyingData,
+  type ShownIma,
+} from './binding.ts';
 export type { EvidenceCode } from './error.ts';
 export { type CommandLine, commandLines } from './eventlog/command-line.ts';
 export { decodeNote, type EventContent } from './eventlog/content.ts';
