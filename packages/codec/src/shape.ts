@@ -1,8 +1,8 @@
 import type { Static, TSchema } from 'typebox';
-import { Compile, type Validator } from 'typebox/compile';
 import { KallioError } from './error.ts';
+import { type Check, checkOf } from './schema-check.ts';
 
-const compiled = new WeakMap<TSchema, Validator>();
+const made = new WeakMap<TSchema, Check>();
 
 /**
  * The value, typed, if it has the schema's shape; otherwise `code` (default `SHAPE_MISMATCH`) with a JSON pointer to
@@ -15,20 +15,14 @@ export function decodeShape<S extends TSchema>(
   code = 'SHAPE_MISMATCH',
   what = 'This document',
 ): Static<S> {
-  let validator = compiled.get(schema);
-  if (validator === undefined) {
-    validator = Compile(schema);
-    compiled.set(schema, validator);
+  let check = made.get(schema);
+  if (check === undefined) {
+    check = checkOf(schema);
+    made.set(schema, check);
   }
-  if (validator.Check(value)) return value as Static<S>;
-  const [first] = validator.Errors(value);
-  throw new KallioError(code, `${what} has not the shape it must have: ${reason(first?.message)}.`, {
-    pointer: first?.instancePath || '/',
+  const mismatch = check(value);
+  if (mismatch === undefined) return value as Static<S>;
+  throw new KallioError(code, `${what} has not the shape it must have: ${mismatch.reason}.`, {
+    pointer: mismatch.pointer || '/',
   });
-}
-
-/** The library says "schema is false" of a field that should not be there. */
-function reason(message: string | undefined): string {
-  if (message === undefined) return 'it does not match';
-  return message === 'schema is false' ? 'this field is unknown' : message;
 }

@@ -1,12 +1,20 @@
 import { type Digest, digestOf, isDigest } from '@kallio/codec';
 import { ociError } from './error.ts';
+import { type Answer, exchange } from './exchange.ts';
 import { type Descriptor, MAX_MANIFEST, MEDIA, parseManifest } from './manifest.ts';
 import { isLoopback } from './reference.ts';
 import { collect, type FoundManifest, type ImageSource, requireContent } from './source.ts';
 import type { ImageTarget } from './target.ts';
 
 const ACCEPT = [MEDIA.index, MEDIA.manifest, MEDIA.dockerList, MEDIA.dockerManifest].join(', ');
+/** How long a question may take, in milliseconds; to it comes the time for what is sent or fetched. */
 const TIMEOUT_MS = 60_000;
+/** The slowest connection that is put up with, in bytes a millisecond. A slower one may be there to keep us waiting. */
+const SLOWEST = 256;
+/** The most of that time, whatever size a hostile manifest claims. */
+const MAX_TRANSFER_MS = 3_600_000;
+/** Most redirects that are followed. */
+const MAX_REDIRECTS = 5;
 /** Most referrers that are looked at: a registry can be flooded with them. */
 const MAX_REFERRERS = 256;
 /** Most pages of a list of referrers that are asked for. */
@@ -44,14 +52,14 @@ export class Repository implements ImageSource, ImageTarget {
     if (response === undefined) {
       throw ociError('OCI_NOT_FOUND', `${this.registry}/${this.name} has no manifest ${reference}.`);
     }
-    const bytes = await body(response, MAX_MANIFEST, 'A manifest');
+    const bytes = await collect(response.body, MAX_MANIFEST, 'A manifest');
     const digest = digestOf(bytes);
     if (isDigest(reference) && digest !== reference) {
       throw ociError('OCI_DIGEST_MISMATCH', `What the registry gave for ${reference} is something else.`, {
         pointer: reference,
       });
     }
-    const mediaType = (response.headers.get('content-type') ?? '').split(';')[0]?.trim() ?? '';
+    const mediaType = mediaTypeOf(response);
     return { bytes, digest, mediaType };
   }
 
@@ -63,8 +71,8 @@ export class Repository implements ImageSource, ImageTarget {
   }
 
   async stream(descriptor: Descriptor): Promise<AsyncIterable<Uint8Array>> {
-    const response = await this.#get(`/blobs/${descriptor.digest}`);
-    if (response?.body === null || response === undefined) {
+    const response = await this.#get(`/blobs/${descriptor.digest}`, {}, descriptor.size);
+    if (response === undefined) {
       throw ociError('OCI_NOT_FOUND', `${this.registry}/${this.name} has no blob ${descriptor.digest}.`);
     }
     return response.body;
@@ -75,17 +83,20 @@ export class Repository implements ImageSource, ImageTarget {
     const digest = digestOf(bytes);
     const descriptor = { mediaType: 'application/octet-stream', digest, size: bytes.length };
     const there = await this.#send('HEAD', `${this.#base}/blobs/${digest}`);
-    if (there.ok) return descriptor;
+    there.drop();
+    if (there.status === 200) return descriptor;
     const start = await this.#send('POST', `${this.#base}/blobs/uploads/`);
-    const location = start.headers.get('location');
-    if (start.status !== 202 || location === null) throw await this.#failure('start an upload', start);
+    const location = start.header('location');
+    if (start.status !== 202 || location === undefined) throw this.#failure('start an upload', start);
+    start.drop();
     const url = new URL(location, this.#base);
     url.searchParams.set('digest', digest);
     const done = await this.#send('PUT', url.toString(), {
       body: bytes,
       headers: { 'content-type': 'application/octet-stream' },
     });
-    if (done.status !== 201) throw await this.#failure('store a blob', done);
+    if (done.status !== 201) throw this.#failure('store a blob', done);
+    done.drop();
     return descriptor;
   }
 
@@ -96,7 +107,8 @@ export class Repository implements ImageSource, ImageTarget {
       body: bytes,
       headers: { 'content-type': mediaType },
     });
-    if (done.status !== 201) throw await this.#failure('store a manifest', done);
+    if (done.status !== 201) throw this.#failure('store a manifest', done);
+    done.drop();
     return digest;
   }
 
@@ -119,10 +131,11 @@ export class Repository implements ImageSource, ImageTarget {
       body: manifest,
       headers: { 'content-type': MEDIA.manifest },
     });
-    if (response.status !== 201) throw await this.#failure('store a referrer', response);
+    if (response.status !== 201) throw this.#failure('store a referrer', response);
+    response.drop();
     const digest = digestOf(manifest);
     // A registry that keeps the list itself says so (specification 1.1, "Pushing Manifests with Subject").
-    if (response.headers.get('oci-subject') === null) {
+    if (response.header('oci-subject') === undefined) {
       await this.#addToFallback(subject, { ...listing, digest, size: manifest.length });
     }
     return digest;
@@ -133,17 +146,17 @@ export class Repository implements ImageSource, ImageTarget {
     let path: string | undefined = `/referrers/${subject}`;
     // Attack: a registry whose every page names a next one.
     for (let page = 0; path !== undefined && page < MAX_PAGES; page++) {
-      const response: Response | undefined = await this.#get(path, { accept: MEDIA.index });
+      const response: Answer | undefined = await this.#get(path, { accept: MEDIA.index });
       if (response === undefined) return page === 0 ? this.#fallback(subject) : found;
       path = this.#nextPage(response, `/referrers/${subject}`);
-      found.push(...indexOf(await body(response, MAX_MANIFEST, 'A list of referrers'), MEDIA.index));
+      found.push(...indexOf(await collect(response.body, MAX_MANIFEST, 'A list of referrers'), MEDIA.index));
     }
     return found;
   }
 
   /** The next page of a list (RFC 8288, `rel="next"`), if it is of the same list: the registry chooses no other place. */
-  #nextPage(response: Response, list: string): string | undefined {
-    const [, target] = /<([^<>]{1,2048})>\s*;\s*rel="?next"?/.exec(response.headers.get('link') ?? '') ?? [];
+  #nextPage(response: Answer, list: string): string | undefined {
+    const [, target] = /<([^<>]{1,2048})>\s*;\s*rel="?next"?/.exec(response.header('link') ?? '') ?? [];
     if (target === undefined || !URL.canParse(target, this.#base)) return undefined;
     const { origin, pathname, search } = new URL(target, this.#base);
     const own = new URL(`${this.#base}${list}`);
@@ -153,8 +166,8 @@ export class Repository implements ImageSource, ImageTarget {
   async #fallback(subject: Digest): Promise<readonly Descriptor[]> {
     const response = await this.#get(`/manifests/${fallbackTag(subject)}`, { accept: MEDIA.index });
     if (response === undefined) return [];
-    const mediaType = (response.headers.get('content-type') ?? '').split(';')[0]?.trim() ?? '';
-    return indexOf(await body(response, MAX_MANIFEST, 'A list of referrers'), mediaType);
+    const mediaType = mediaTypeOf(response);
+    return indexOf(await collect(response.body, MAX_MANIFEST, 'A list of referrers'), mediaType);
   }
 
   /** Others write the index too: read, merge, write, and look whether the entry is still there. */
@@ -172,52 +185,97 @@ export class Repository implements ImageSource, ImageTarget {
     });
   }
 
-  /** The response, or undefined for 404. */
-  async #get(path: string, headers: Record<string, string> = {}): Promise<Response | undefined> {
-    const response = await this.#send('GET', `${this.#base}${path}`, { headers });
-    if (response.ok) return response;
-    if (response.status === 404) {
-      await response.body?.cancel();
-      return undefined;
-    }
-    throw await this.#failure(`read ${path}`, response);
+  /** The answer, or undefined for 404. `size` is how many bytes are expected. */
+  async #get(path: string, headers: Record<string, string> = {}, size = 0): Promise<Answer | undefined> {
+    const response = await this.#send('GET', `${this.#base}${path}`, { headers, size });
+    if (response.status === 200) return response;
+    if (response.status !== 404) throw this.#failure(`read ${path}`, response);
+    response.drop();
+    return undefined;
   }
 
   async #send(
-    method: string,
-    url: string,
-    init: { body?: Uint8Array; headers?: Record<string, string> } = {},
-  ): Promise<Response> {
-    // Attack: an upload address on another host would be sent the credentials.
-    const own = new URL(url).host === new URL(this.#base).host;
-    const headers = {
-      ...init.headers,
-      ...(this.#auth === undefined || !own ? {} : { authorization: this.#auth }),
-    };
-    try {
-      return await fetch(url, {
+    method: 'GET' | 'HEAD' | 'POST' | 'PUT',
+    address: string,
+    { body, headers, size = 0 }: { body?: Uint8Array; headers?: Record<string, string>; size?: number } = {},
+  ): Promise<Answer> {
+    const transferMs = Math.min(Math.max(size, body?.length ?? 0) / SLOWEST, MAX_TRANSFER_MS);
+    const budgetMs = Math.ceil(TIMEOUT_MS + transferMs);
+    let url = new URL(address);
+    for (let redirects = 0; ; redirects++) {
+      const answer = await this.#ask({
         method,
-        headers,
-        // fetch drops the authorization header itself when a redirect leaves the host.
-        redirect: method === 'GET' || method === 'HEAD' ? 'follow' : 'error',
-        signal: AbortSignal.timeout(TIMEOUT_MS),
-        ...(init.body === undefined ? {} : { body: new Uint8Array(init.body) }),
+        url,
+        headers: this.#headersFor(url, headers),
+        body,
+        budgetMs,
       });
-    } catch (cause) {
-      throw ociError('OCI_UNREACHABLE', `The registry ${this.registry} does not answer.`, {
-        hint: 'Is its address right, and does it speak TLS (plain HTTP is used on this machine only)?',
-        cause,
-      });
+      const location = answer.header('location');
+      const elsewhere = REDIRECTS.has(answer.status) && location !== undefined;
+      // What is sent stays here: only reading is led elsewhere.
+      if (!elsewhere || method === 'POST' || method === 'PUT') return answer;
+      answer.drop();
+      url = this.#redirected(url, location, redirects);
     }
   }
 
-  async #failure(what: string, response: Response): Promise<Error> {
-    await response.body?.cancel();
+  /** Attack: an upload address or a redirect on another host would be sent the credentials. */
+  #headersFor(url: URL, headers: Record<string, string> = {}): Record<string, string> {
+    const own = url.origin === new URL(this.#base).origin;
+    return this.#auth === undefined || !own ? headers : { ...headers, authorization: this.#auth };
+  }
+
+  #redirected(from: URL, location: string, redirects: number): URL {
+    const to = URL.canParse(location, from.href) ? new URL(location, from.href) : undefined;
+    // Attack: from TLS to a connection that anybody on the way reads and writes; and round and round.
+    if (
+      to === undefined ||
+      redirects >= MAX_REDIRECTS ||
+      !(to.protocol === 'https:' || to.protocol === from.protocol)
+    ) {
+      throw ociError('OCI_REGISTRY', `The registry ${this.registry} redirects to where it is not followed.`);
+    }
+    return to;
+  }
+
+  async #ask(question: Parameters<typeof exchange>[0]): Promise<Answer> {
+    try {
+      const answer = await exchange(question);
+      return { ...answer, body: this.#unbroken(answer.body) };
+    } catch (cause) {
+      throw this.#unreachable(cause);
+    }
+  }
+
+  /** A body whose connection breaks ends like a registry that does not answer, which is what it is. */
+  async *#unbroken(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    try {
+      yield* body;
+    } catch (cause) {
+      throw this.#unreachable(cause);
+    }
+  }
+
+  #unreachable(cause: unknown): Error {
+    return ociError('OCI_UNREACHABLE', `The registry ${this.registry} does not answer.`, {
+      hint: 'Is its address right, and does it speak TLS (plain HTTP is used on this machine only)?',
+      cause,
+    });
+  }
+
+  #failure(what: string, response: Answer): Error {
+    response.drop();
     return ociError(
       'OCI_REGISTRY',
       `The registry ${this.registry} answered ${response.status} when asked to ${what}.`,
     );
   }
+}
+
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+function mediaTypeOf(answer: Answer): string {
+  return (answer.header('content-type') ?? '').split(';')[0]?.trim() ?? '';
 }
 
 /** The tag that stands in for the referrers API (specification 1.1, "Referrers Tag Schema"). */
@@ -229,9 +287,4 @@ function indexOf(bytes: Uint8Array, mediaType: string): readonly Descriptor[] {
   const index = parseManifest(bytes, mediaType);
   if (index.kind !== 'index') throw ociError('OCI_REFERRERS', 'The list of referrers is no index.');
   return index.manifests;
-}
-
-async function body(response: Response, maxBytes: number, what: string): Promise<Uint8Array> {
-  if (response.body === null) return new Uint8Array(0);
-  return collect(response.body, maxBytes, what);
 }

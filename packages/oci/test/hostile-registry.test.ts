@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { digestOf, utf8 } from '@kallio/codec';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { exchange } from '../src/exchange.ts';
 import { fileManifest, MEDIA, Repository, referrerBlob, walkImage } from '../src/index.ts';
 
 /* A registry that answers what an attacker likes; each answer stands beside the honest one, which passes. */
@@ -293,5 +294,85 @@ describe('credentials', () => {
     expect(elsewhere).toEqual([undefined]);
     other.closeAllConnections();
     await new Promise((resolve) => other.close(resolve));
+  });
+});
+
+describe('an answer', () => {
+  const manifest = (reference = 'v1') => repository().manifest(reference);
+  const redirect = (from: string, location: string) =>
+    answers.set(`/manifests/${from}`, { status: 307, headers: { location } });
+  beforeEach(async () => {
+    serveImage();
+    redirect('near', '/v2/app/manifests/v1');
+    await expect(manifest('near')).resolves.toMatchObject({ mediaType: MEDIA.manifest });
+  });
+
+  it('that redirects round and round, or to no address, is not followed', async () => {
+    redirect('round', '/v2/app/manifests/round');
+    seen = [];
+    await expect(manifest('round')).rejects.toThrow(refusal('OCI_REGISTRY'));
+    expect(seen).toHaveLength(6);
+    for (const location of ['http://[', 'file:///etc/passwd', 'ftp://127.0.0.1/x']) {
+      redirect('away', location);
+      await expect(manifest('away')).rejects.toThrow(refusal('OCI_REGISTRY'));
+    }
+  });
+
+  it('whose connection breaks is a registry that does not answer', async () => {
+    answers.set('/manifests/cut', {
+      mediaType: MEDIA.manifest,
+      bytes: json(imageOf()),
+      headers: { 'content-length': '100000' },
+    });
+    // The server waits for the bytes that it promised; somebody on the way ends the connection.
+    setTimeout(() => server.closeAllConnections(), 200);
+    await expect(manifest('cut')).rejects.toThrow(refusal('OCI_UNREACHABLE'));
+    await expect(manifest()).resolves.toMatchObject({ mediaType: MEDIA.manifest });
+  });
+
+  it('that never ends is not waited for', async () => {
+    const drip = createServer((request, response) => {
+      response.writeHead(200);
+      response.write('a');
+      if (request.url === '/whole') response.end();
+    });
+    await new Promise<void>((resolve) => drip.listen(0, '127.0.0.1', resolve));
+    const { port } = drip.address() as AddressInfo;
+    const read = async (path: string) => {
+      const url = new URL(`http://127.0.0.1:${port}${path}`);
+      const { body } = await exchange({ method: 'GET', url, headers: {}, budgetMs: 300 });
+      let length = 0;
+      for await (const piece of body) length += piece.length;
+      return length;
+    };
+    await expect(read('/whole')).resolves.toBe(1);
+    await expect(read('/drip')).rejects.toThrow();
+    drip.closeAllConnections();
+    await new Promise((resolve) => drip.close(resolve));
+  });
+
+  it('on a kept connection that the registry closed is asked for again', async () => {
+    let asked = 0;
+    const closing = createServer((request, response) => {
+      // The second question on a connection finds it closed.
+      if (++asked === 2) request.socket.destroy();
+      else response.writeHead(200, { 'content-length': 2 }).end('ok');
+    });
+    await new Promise<void>((resolve) => closing.listen(0, '127.0.0.1', resolve));
+    const { port } = closing.address() as AddressInfo;
+    const url = new URL(`http://127.0.0.1:${port}/`);
+    const ask = async (method: 'GET' | 'PUT') => {
+      const answer = await exchange({ method, url, headers: {}, budgetMs: 5000 });
+      answer.drop();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return answer.status;
+    };
+    expect([await ask('GET'), await ask('GET'), asked]).toEqual([200, 200, 3]);
+    asked = 0;
+    expect(await ask('GET')).toBe(200);
+    // What stores something may have been done already: that is for the caller to find out.
+    await expect(ask('PUT')).rejects.toMatchObject({ code: 'ECONNRESET' });
+    closing.closeAllConnections();
+    await new Promise((resolve) => closing.close(resolve));
   });
 });
