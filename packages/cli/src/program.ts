@@ -23,6 +23,7 @@ import { sessionsCommand } from './commands/sessions.ts';
 import { tokenCommand } from './commands/token.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { webhooksCommand } from './commands/webhooks.ts';
+import { witnessCommand } from './commands/witness.ts';
 import type { Context } from './context.ts';
 import { EXIT } from './output/exit.ts';
 import { cliError, Output, type Streams } from './output/output.ts';
@@ -50,6 +51,7 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
     bundleCommand,
     copyCommand,
     logCommand,
+    witnessCommand,
     attestersCommand,
     sessionsCommand,
     eventsCommand,
