@@ -48,9 +48,9 @@ export class Machine {
   }
 
   async startAgent(): Promise<void> {
-    const [command, args, env] = kallioCommand(['agent', 'run', '--config', this.configFile]);
+    const [command, args] = kallioCommand(['agent', 'run', '--config', this.configFile]);
     const ready = () => accepts(this.socket);
-    this.#agent = await Service.start(this.name, join(this.dir, 'agent.log'), command, args, ready, env);
+    this.#agent = await Service.start(this.name, join(this.dir, 'agent.log'), command, args, ready);
   }
 
   /** Ends the agent; with SIGKILL, in the middle of whatever it does. */

@@ -1,4 +1,7 @@
 import { existsSync } from 'node:fs';
+import { bareTpmPolicy, policySchema } from '@kallio/appraisal';
+import { trustShow } from '@kallio/protocol';
+import { parseImagePolicy } from '@kallio/signature';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -74,7 +77,6 @@ export function policyCommand(context: Context): Command {
       'the JSON Schema of an appraisal policy, for editors and generators',
       'kallio policy schema > policy.schema.json',
     ).action(async () => {
-      const { policySchema } = await import('@kallio/appraisal');
       context.output.result(policySchema(), JSON.stringify(policySchema(), null, 2));
     }),
   );
@@ -85,10 +87,6 @@ async function image(
   { output }: Context,
   flags: ServerOptions & { builder: string[]; tier: string[] },
 ): Promise<void> {
-  const [{ trustShow }, { parseImagePolicy }] = await Promise.all([
-    import('@kallio/protocol'),
-    import('@kallio/signature'),
-  ]);
   const trust = await withServer(flags, (client) => client.call(trustShow, {}), 'public');
   const policy = parseImagePolicy({
     policy: 'kallio-image-policy-v1',
@@ -102,10 +100,7 @@ async function image(
 }
 
 async function bareTpm({ output }: Context, kind: string): Promise<void> {
-  const [{ bareTpmPolicy }, { cliError }] = await Promise.all([
-    import('@kallio/appraisal'),
-    import('../output/output.ts'),
-  ]);
+  const { cliError } = await import('../output/output.ts');
   if (kind !== 'builder' && kind !== 'device') throw cliError('USAGE', 'The kind is builder or device.');
   const policy = bareTpmPolicy(`bare-tpm-${kind}`, kind);
   output.result(policy, JSON.stringify(policy, null, 2));
