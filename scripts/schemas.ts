@@ -1,8 +1,12 @@
 import { writeFileSync } from 'node:fs';
-import { statementSchema } from '../packages/signature/src/index.ts';
+import { imagePolicySchema, statementSchema } from '../packages/signature/src/index.ts';
 
 // Writes docs/schemas anew: `npm run schemas`. A test fails while what is there is not what the code says.
-writeFileSync(
-  new URL('../docs/schemas/image-signature-v1.schema.json', import.meta.url),
-  `${JSON.stringify(statementSchema(), null, 2)}\n`,
-);
+const schemas = {
+  'image-signature-v1.schema.json': statementSchema(),
+  'image-policy-v1.schema.json': imagePolicySchema(),
+};
+for (const [name, schema] of Object.entries(schemas)) {
+  const file = new URL(`../docs/schemas/${name}`, import.meta.url);
+  writeFileSync(file, `${JSON.stringify(schema, null, 2)}\n`);
+}

@@ -83,7 +83,7 @@ export async function makeSigned(directory: string): Promise<Signed> {
       policy: 'kallio-image-policy-v1',
       issuer: ISSUER,
       jwks: { keys: [jwk] },
-      log: { origin, publicKey: toBase64(logKey.spki) },
+      logs: [{ origin, publicKey: toBase64(logKey.spki) }],
       builders: ['build-1'],
       tiers: ['A', 'B'],
       platform: 'linux/amd64',

@@ -5,15 +5,18 @@ import { EvidenceMessage, signingKeyQualifyingData } from '@kallio/evidence';
 import {
   type agentSessionClose,
   logAdd,
+  logProof,
   nonceCreate,
   type Reply,
   type SessionRecord,
   SIGNING_PCRS,
   type SigningState,
   sessionAbandon,
+  sessionAttest,
   sessionClose,
   sessionCreate,
   sessionOpen,
+  type TrustBundle,
   trustShow,
 } from '@kallio/protocol';
 import {
@@ -35,7 +38,7 @@ import { Turns } from './turns.ts';
 
 /** Sessions that are kept: more than the server lets one attester have under way. */
 const MAX_OPEN = 64;
-const OpenFile = Type.Record(Type.String(), EvidenceMessage);
+const OpenFile = Type.Record(Type.String(), Type.Array(EvidenceMessage, { minItems: 1, maxItems: 64 }));
 
 /**
  * The attestation sessions of builds, on a build host. They outlive the agent's process, so that a long build survives
@@ -47,10 +50,10 @@ export class BuildSessions {
   readonly #identity: TpmIdentity;
   readonly #file: string;
   readonly #turns = new Turns();
-  /** Opening evidence by session. */
-  readonly #open: Map<string, EvidenceMessage>;
+  /** Evidence by session, opening first. */
+  readonly #open: Map<string, readonly EvidenceMessage[]>;
 
-  private constructor(parts: BuildParts, open: Readonly<Record<string, EvidenceMessage>>) {
+  private constructor(parts: BuildParts, open: Readonly<Record<string, readonly EvidenceMessage[]>>) {
     this.#attester = parts.attester;
     this.#connection = parts.connection;
     this.#identity = parts.identity;
@@ -79,12 +82,35 @@ export class BuildSessions {
       },
       async (client, evidence, { session = '' }) => {
         const record = await client.call(sessionOpen, { params: { session }, body: { evidence } });
-        this.#open.set(session, evidence);
+        this.#open.set(session, [evidence]);
         // COMMIT POINT: durable before the build is told to begin.
         await this.#save();
         return record;
       },
     );
+  }
+
+  /** Shows evidence while the build goes on. What the server refuses ends the session. */
+  attest(session: string): Promise<SessionRecord> {
+    return this.#turns.take(async () => {
+      const shown = this.#shown(session);
+      return this.#connection.answering(
+        async (client): Promise<Question> => {
+          const purpose = 'session-attest' as const;
+          const { nonce, from } = await client.call(nonceCreate, {
+            body: { attester: this.#attester, purpose, session },
+          });
+          return { purpose, nonce, from, session };
+        },
+        async (client, evidence) => {
+          const record = await client.call(sessionAttest, { params: { session }, body: { evidence } });
+          this.#open.set(session, [...shown, evidence]);
+          // COMMIT POINT: durable before it is told; the signature must carry what the record names.
+          await this.#save();
+          return record;
+        },
+      );
+    });
   }
 
   /** Closes a session on an image: evidence after the build, the statement signed in the TPM, the signature logged. */
@@ -109,12 +135,7 @@ export class BuildSessions {
   }
 
   async #close(session: string, claimed: unknown): Promise<Reply<typeof agentSessionClose>> {
-    const opening = this.#open.get(session);
-    if (opening === undefined) {
-      throw agentError('BUILD_SESSION_UNKNOWN', 'This agent has no such session open.', {
-        hint: 'It was closed or given up, or opened on another build host. Build again.',
-      });
-    }
+    const shown = this.#shown(session);
     const claims = parseClaims(claimed);
     const identity = this.#identity;
     const statement = statementDigest(claims);
@@ -151,7 +172,7 @@ export class BuildSessions {
       },
     );
     await this.#forget(session);
-    const evidence = [opening, closing];
+    const evidence = [...shown, closing];
     const result = await this.#claimsOf(record);
     const payload = buildStatement(claims, {
       session,
@@ -171,13 +192,24 @@ export class BuildSessions {
       evidence: result.evidence,
     });
     const publicKey = toBase64(identity.signingKey.spki);
+    const signed = await this.#signAndLog(payload, publicKey);
     return {
       record,
       publicKey,
-      ...(await this.#signAndLog(payload, publicKey)),
+      ...signed,
       provenance: await this.#signAndLog(provenance, publicKey),
+      ...(result.witnesses.length === 0 ? {} : { witnessed: await this.#witnessed(signed.entry.logIndex) }),
       evidence,
     };
+  }
+
+  /** The evidence of an open session so far; `BUILD_SESSION_UNKNOWN`. */
+  #shown(session: string): readonly EvidenceMessage[] {
+    const shown = this.#open.get(session);
+    if (shown !== undefined) return shown;
+    throw agentError('BUILD_SESSION_UNKNOWN', 'This agent has no such session open.', {
+      hint: 'It was closed or given up, or opened on another build host. Build again.',
+    });
   }
 
   /** Signs a statement in the TPM, and logs the signature. */
@@ -188,14 +220,22 @@ export class BuildSessions {
     return { envelope, entry: await client.call(logAdd, { body: { envelope, publicKey } }) };
   }
 
-  /** What the closed session's result says: what the statement repeats for readers that know no EAR. */
-  async #claimsOf(record: SessionRecord): Promise<SessionClaims & { readonly issuer: string }> {
+  /** A proof of a log entry under a head that the log's witnesses were shown. */
+  async #witnessed(index: number): Promise<string> {
     const client = await this.#connection.client();
-    const { issuer, jwks } = await client.call(trustShow, {});
+    return (await client.call(logProof, { params: { index } })).proof;
+  }
+
+  /** What the closed session's result says: what the statement repeats for readers that know no EAR. */
+  async #claimsOf(
+    record: SessionRecord,
+  ): Promise<SessionClaims & Pick<TrustBundle, 'issuer'> & Pick<TrustBundle['log'], 'witnesses'>> {
+    const client = await this.#connection.client();
+    const { issuer, jwks, log } = await client.call(trustShow, {});
     const { session } = await verifyEar(record.ear ?? '', { issuer, jwks }, new Date());
     if (session === undefined)
       throw agentError('BUILD_CLAIMS', 'The session’s result says nothing of a session.');
-    return { ...session, issuer };
+    return { ...session, issuer, witnesses: log.witnesses };
   }
 
   /** Gives a session up. One that the server has ended already is given up as well. */

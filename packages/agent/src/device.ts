@@ -10,10 +10,11 @@ import {
   fileManifestPut,
   imageShow,
 } from '@kallio/protocol';
-import { parseImagePolicy, type VerifiedImage } from '@kallio/signature';
+import { type ImagePolicy, parseImagePolicy, type VerifiedImage } from '@kallio/signature';
 import type { Logger } from 'pino';
 import { type AgentConfig, socketOf } from './config.ts';
 import type { Connection } from './connection.ts';
+import { agentError } from './error.ts';
 import type { TpmIdentity } from './identity/identity.ts';
 import { Gate } from './instances/gate.ts';
 import { containersRunning } from './instances/inventory.ts';
@@ -92,7 +93,7 @@ export class Device {
       attester: config.attester,
       stateDir: config.stateDir,
       boot: async () => (await identity.clock()).resetCount,
-      policy: parseImagePolicy(parseJson(readFileSync(policyFile))),
+      policy: policyIn(policyFile),
       podman: this.#podman,
       gate: this.gate,
       known: this.known,
@@ -128,6 +129,33 @@ export class Device {
       }
       await wait(pause * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
     }
+  }
+}
+
+/**
+ * The image policy as the file holds it when it is asked for: what an operator revokes counts from the next start on. A
+ * file that is unusable is told of at once, and later starts nothing.
+ */
+function policyIn(file: string): () => ImagePolicy {
+  let read = contentOf(file);
+  let policy = parseImagePolicy(parseJson(read));
+  return () => {
+    const now = contentOf(file);
+    if (!now.equals(read)) {
+      policy = parseImagePolicy(parseJson(now));
+      read = now;
+    }
+    return policy;
+  };
+}
+
+function contentOf(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    throw agentError('AGENT_CONFIG', `The image policy ${file} can’t be read: nothing is started.`, {
+      cause,
+    });
   }
 }
 

@@ -5,6 +5,7 @@ import {
   agentAttest,
   agentRotateSigningKey,
   agentSessionAbandon,
+  agentSessionAttest,
   agentSessionClose,
   agentSessionOpen,
   agentSigningState,
@@ -43,6 +44,7 @@ export async function listen(path: string, parts: SocketParts): Promise<FastifyI
     throw agentError('AGENT_KIND', 'This agent is a device’s: images are built on a build host.');
   };
   serve(app, agentSessionOpen, anyone, () => builds().open());
+  serve(app, agentSessionAttest, anyone, ({ params }) => builds().attest(params.session));
   serve(app, agentSessionClose, anyone, ({ params, body }) => builds().close(params.session, body.claims));
   serve(app, agentSigningState, anyone, () => builds().signingState());
   serve(app, agentRotateSigningKey, anyone, () => builds().rotateSigningKey());

@@ -20,7 +20,7 @@ export interface Binding {
   readonly nonce: string;
   /** Digests of the parts of the message the quote travels with. */
   readonly parts: EvidenceParts;
-  /** Purposes `session-open` and `session-close`. */
+  /** Purposes `session-open`, `session-attest` and `session-close`. */
   readonly session?: string;
   /** Purpose `session-close`: the image manifest. */
   readonly subject?: Digest;

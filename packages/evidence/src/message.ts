@@ -9,6 +9,7 @@ export const Purpose = Type.Union([
   Type.Literal('transport-key'),
   Type.Literal('attest'),
   Type.Literal('session-open'),
+  Type.Literal('session-attest'),
   Type.Literal('session-close'),
 ]);
 export type Purpose = Static<typeof Purpose>;

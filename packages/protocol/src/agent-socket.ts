@@ -36,6 +36,15 @@ export const agentSessionOpen = route({
   reply: SessionRecord,
 });
 
+export const agentSessionAttest = route({
+  method: 'POST',
+  path: '/v1/build-sessions/:session/evidence',
+  access: ['public'],
+  summary: 'Show evidence while the build goes on; it joins the session’s record',
+  params: Exact({ session: Id }),
+  reply: SessionRecord,
+});
+
 /**
  * Closes the session on a finished image. `claims` are the statement's fields that the builder knows (subject, image
  * configuration, file manifest); the agent adds the build-environment claims, signs in the TPM and logs.
@@ -55,6 +64,8 @@ export const agentSessionClose = route({
     entry: LogEntry,
     /** The same key's SLSA provenance of the image, logged as well. */
     provenance: Exact({ envelope: Envelope, entry: LogEntry }),
+    /** A proof of the signature's entry under a head that witnesses signed (C2SP tlog-proof), where the log has any. */
+    witnessed: Type.Optional(Type.String({ maxLength: 40 * 1024 })),
     evidence: Type.Array(EvidenceMessage),
   }),
 });

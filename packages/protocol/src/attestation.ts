@@ -178,6 +178,16 @@ export const sessionOpen = route({
   reply: SessionRecord,
 });
 
+export const sessionAttest = route({
+  method: 'POST',
+  path: '/v1/sessions/:session/evidence',
+  access: ['attester'],
+  summary: 'Evidence while the build goes on, which joins the session’s record',
+  params: SessionParams,
+  body: Exact({ evidence: EvidenceMessage }),
+  reply: SessionRecord,
+});
+
 export const sessionClose = route({
   method: 'POST',
   path: '/v1/sessions/:session/close',
@@ -229,6 +239,10 @@ export const TrustBundle = Exact({
     origin: Type.String(),
     /** SPKI, DER. */
     publicKey: Base64(256),
+    /** The log's Ed25519 key, as C2SP writes it: by it the heads are signed that witnesses see. */
+    verifierKey: Type.String(),
+    /** Verifier keys of the witnesses that the log shows its heads to. Whether they are to be trusted, it can't say. */
+    witnesses: Type.Array(Type.String(), { maxItems: 64 }),
     baseUrl: Type.String(),
   }),
 });

@@ -62,6 +62,19 @@ export const logEntry = route({
   reply: LogEntry,
 });
 
+export const logProof = route({
+  method: 'GET',
+  path: '/v1/log/entries/:index/proof',
+  access: ['public'],
+  summary: 'An entry’s proof under a head that the log’s witnesses have signed (C2SP tlog-proof)',
+  params: Exact({ index: Index }),
+  reply: Exact({
+    proof: Type.String({ maxLength: 40 * 1024 }),
+    /** Names of the witnesses that signed. */
+    witnesses: Type.Array(Type.String(), { maxItems: 64 }),
+  }),
+});
+
 export const logConsistency = route({
   method: 'GET',
   path: '/v1/log/consistency',

@@ -21,6 +21,7 @@ import { tokenRoutes } from './http/token-routes.ts';
 import { ImageLookup } from './images/references.ts';
 import { imageRoutes } from './images/routes.ts';
 import { logRoutes } from './log/routes.ts';
+import type { Witnessing } from './log/witnessing.ts';
 import { Policies } from './policies/policies.ts';
 import { policyRoutes } from './policies/routes.ts';
 import { Recent } from './recent.ts';
@@ -38,6 +39,7 @@ export interface Foundations {
   readonly loaded: Loaded;
   readonly store: Store;
   readonly log: LogWriter;
+  readonly witnessing: Witnessing;
   readonly streams: Streams;
   readonly eventStreams: EventStreams;
   readonly clock: Clock;
@@ -71,6 +73,8 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
     log: {
       origin: log.head.origin,
       publicKey: toBase64(log.publicKey),
+      verifierKey: log.verifierKey,
+      witnesses: (config.log.witnesses ?? []).map(({ key }) => key),
       baseUrl: `${urlOf(app, config)}/v1/log`,
     },
   });
@@ -95,7 +99,7 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
   policyRoutes(mount, policies);
   sessionRoutes(mount, verifier);
   imageRoutes(mount, store);
-  logRoutes(mount, store, log);
+  logRoutes(mount, store, log, on.witnessing);
   tokenRoutes(mount, store);
   eventRoutes(mount, store, on.eventStreams);
 

@@ -11,6 +11,7 @@ import { EventStreams } from './events/stream.ts';
 import { tidy } from './housekeeping.ts';
 import { createLogger, logRequests } from './http/logging.ts';
 import { addFirstEntry } from './log/first-entry.ts';
+import { Witnessing } from './log/witnessing.ts';
 import { mountRoles } from './roles.ts';
 import { layoutOf } from './setup/layout.ts';
 import { loadDataDir } from './setup/load.ts';
@@ -74,6 +75,8 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
         minVersion: 'TLSv1.3',
       } as const;
     };
+    const witnessing = new Witnessing(log, config.log.witnesses ?? [], logger, clock);
+    undo.push(() => witnessing.close());
     const app = createApp({
       loggerInstance: logger,
       logController: new LogController({ disableRequestLogging: true }),
@@ -94,6 +97,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
       loaded,
       store,
       log,
+      witnessing,
       streams,
       eventStreams,
       clock,

@@ -38,6 +38,7 @@ export class TestAttester {
   /** The kernel's measurement list, an entry each, where this machine measures; and from where on the server wants it. */
   readonly measured: Uint8Array[] = [];
   imaFrom = 0;
+  #shownInThisBoot = true;
 
   constructor(tpm: TestTpm, id: string, enrolment: string) {
     this.tpm = tpm;
@@ -63,6 +64,17 @@ export class TestAttester {
     );
   }
 
+  /** A violation: the kernel extends by ones, and lists a digest of zeros. */
+  async violate(name: string): Promise<void> {
+    const field = (bytes: Uint8Array) => concat(u32le(bytes.length), bytes);
+    const data = concat(field(concat(utf8('sha256:\0'), new Uint8Array(32))), field(utf8(`${name}\0`)));
+    await this.tpm.extend(IMA_PCR, new Uint8Array(32).fill(0xff));
+    const place = this.measured.length;
+    this.measured.push(
+      writeImaLog([{ index: place, pcr: IMA_PCR, template: 'ima-ng', violation: true, data }]),
+    );
+  }
+
   /** Another boot: an empty log. */
   async reboot(): Promise<void> {
     await this.tpm.reboot();
@@ -70,6 +82,12 @@ export class TestAttester {
     this.from = 0;
     this.measured.length = 0;
     this.imaFrom = 0;
+    this.#shownInThisBoot = false;
+  }
+
+  /** From where on the IMA log is shown: what the server has is of the boot in which it was shown. */
+  #goOnFrom(held: number): void {
+    this.imaFrom = this.#shownInThisBoot ? held : 0;
   }
 
   /** Evidence that answers a question. */
@@ -80,6 +98,7 @@ export class TestAttester {
       instanceLog: { from: this.from, entries: this.log.slice(this.from) },
       inventory: this.inventory,
     };
+    this.#shownInThisBoot = true;
     const data = qualifyingData({ ...question, attester: this.id, parts: partsOf(parts) });
     const { attest, signature, values } = await this.tpm.quote(QUOTED_PCRS, data);
     return {
@@ -108,7 +127,7 @@ export class TestAttester {
     };
     const reply = await client.call(nonceCreate, { body });
     this.from = reply.from.instanceLog;
-    this.imaFrom = reply.from.ima;
+    this.#goOnFrom(reply.from.ima);
     return reply.nonce;
   }
 
@@ -135,10 +154,17 @@ export class TestAttester {
   async openSession(client: Client): Promise<string> {
     const created = await client.call(sessionCreate, { body: { purpose: 'image-build' } });
     this.from = created.from.instanceLog;
+    this.#goOnFrom(created.from.ima);
     const { session, nonce } = created;
     const evidence = await this.evidence({ purpose: 'session-open', nonce, session });
     await client.call(sessionOpen, { params: { session }, body: { evidence } });
     return session;
+  }
+
+  /** Evidence for a session whose build goes on. */
+  async during(client: Client, session: string): Promise<EvidenceMessage> {
+    const purpose = 'session-attest' as const;
+    return this.evidence({ purpose, nonce: await this.nonce(client, purpose, session), session });
   }
 
   /** The body of a closing request. */

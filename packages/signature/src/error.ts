@@ -51,7 +51,29 @@ export type SignatureCode =
   | 'IMAGE_POLICY_INVALID'
   | 'POLICY_BUILDER'
   | 'POLICY_TIER'
-  | 'POLICY_AGE';
+  | 'POLICY_SIGNING_KEY'
+  | 'POLICY_APPRAISAL'
+  | 'POLICY_AGE'
+  | 'POLICY_RESULT_AGE'
+  // What the policy wants the claims to say.
+  | 'CLAIM_NAME'
+  | 'CLAIM_LABEL'
+  | 'CLAIM_BASE'
+  | 'CLAIM_USER'
+  | 'CLAIM_FILE_MANIFEST'
+  | 'CLAIM_EVIDENCE'
+  // What the policy has revoked.
+  | 'REVOKED_BUILDER'
+  | 'REVOKED_SIGNING_KEY'
+  | 'REVOKED_IMAGE'
+  | 'REVOKED_LAYER'
+  | 'REVOKED_STATEMENT'
+  | 'REVOKED_SESSION'
+  | 'REVOKED_EVIDENCE'
+  // Whom the policy wants to have seen the log.
+  | 'WITNESS_PROOF_MISSING'
+  | 'WITNESS_PROOF_SHAPE'
+  | 'WITNESS_QUORUM';
 
 /** A refusal of this package. */
 export function signatureError(

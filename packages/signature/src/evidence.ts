@@ -80,7 +80,7 @@ export function verifyBuildEvidence(bytes: Uint8Array, image: AcceptedImage): Sh
     const attester = image.builder;
     const parts = partsOf(message);
     const last = index === count - 1;
-    const asked = index === 0 ? 'session-open' : last ? 'session-close' : 'attest';
+    const asked = index === 0 ? 'session-open' : last ? 'session-close' : 'session-attest';
     // Stops a quote that was made for something else, in the place of one for this session.
     if (purpose !== asked) {
       throw signatureError(
@@ -91,13 +91,13 @@ export function verifyBuildEvidence(bytes: Uint8Array, image: AcceptedImage): Sh
         },
       );
     }
-    const session = asked === 'attest' ? {} : { session: image.session };
+    const { session } = image;
     const closing = {
       subject: image.claims.subject.digest,
       statement: image.statement,
       signingKey: digestOf(keyPublic),
     };
-    const binding = { purpose, attester, nonce, parts, ...session, ...(last ? closing : {}) };
+    const binding = { purpose, attester, nonce, parts, session, ...(last ? closing : {}) };
     const quote = authenticateQuote(message.quote, { akPublic, qualifyingData: qualifyingData(binding) });
     return quotedPcrs(quote, message.pcrs, { bank: 'sha256', pcrs: QUOTED_PCRS });
   }

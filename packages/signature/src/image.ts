@@ -1,4 +1,4 @@
-import { type Digest, KallioError, type Refusal } from '@kallio/codec';
+import { type Digest, KallioError, type Refusal, utf8 } from '@kallio/codec';
 import {
   type Artifact,
   type Descriptor,
@@ -17,20 +17,27 @@ import {
   referrerBlob,
   walkImage,
 } from '@kallio/oci';
+import { MAX_TLOG_PROOF } from '@kallio/tlog';
 import { BUNDLE_MEDIA_TYPE, MAX_BUNDLE } from './bundle.ts';
 import { signatureError } from './error.ts';
 import { EVIDENCE_TYPE, MAX_EVIDENCE, type ShownEvidence, verifyBuildEvidence } from './evidence.ts';
-import type { ImagePolicy } from './policy.ts';
+import type { ImagePolicy } from './policy/schema.ts';
+import { WITNESSED_TYPE } from './policy/witnesses.ts';
 import { PREDICATE_TYPE } from './statement.ts';
 import { type AcceptedImage, type RefusedImage, Trail } from './verdict.ts';
 import { verifyImageSignature } from './verify.ts';
 
-/** Most candidates whose bundles are read: anybody who may push can attach more. */
+/** Most candidates that are read, of bundles and of witnessed proofs: anybody who may push can attach more. */
 const MAX_CANDIDATES = 64;
 /** Largest file manifest read, in bytes. */
 const MAX_FILE_MANIFEST = 256 * 1024 * 1024;
 /** What belongs to a signed image, by artifact type. */
-export const ATTACHED_TYPES: readonly string[] = [BUNDLE_MEDIA_TYPE, FILE_MANIFEST_TYPE, EVIDENCE_TYPE];
+export const ATTACHED_TYPES: readonly string[] = [
+  BUNDLE_MEDIA_TYPE,
+  FILE_MANIFEST_TYPE,
+  EVIDENCE_TYPE,
+  WITNESSED_TYPE,
+];
 
 const PREDICATE_ANNOTATION = 'dev.sigstore.bundle.predicateType';
 
@@ -65,10 +72,17 @@ export function bundleArtifact(bundle: Uint8Array, predicateType: string = PREDI
   };
 }
 
+/** A witnessed proof as it is attached to its image. */
+export function proofArtifact(proof: string): Artifact {
+  return { type: WITNESSED_TYPE, bytes: utf8(proof) };
+}
+
 /** What else {@link verifyImage} is given, or asked to do. */
 export interface VerifyOptions {
   /** A bundle that is at hand: what is attached to the image is not looked at. Not for an index. */
   readonly bundle?: Uint8Array;
+  /** A witnessed proof of that bundle's log entry that is at hand. */
+  readonly proof?: Uint8Array;
   /** Also verify the raw evidence that is attached to the image. */
   readonly evidence?: boolean;
 }
@@ -96,7 +110,7 @@ export async function verifyImage(
     );
     const { index } = image;
     if (index !== undefined) {
-      const verdict = await judge({ source, subject: index.digest, policy, now }, { index }, undefined);
+      const verdict = await judge({ source, subject: index.digest, policy, now }, { index }, {});
       if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
       await trail.step(
         'index',
@@ -105,7 +119,7 @@ export async function verifyImage(
       );
     }
     const asked = { source, subject: image.manifest.digest, policy, now };
-    const verdict = await judge(asked, { configBytes: image.config.bytes }, options.bundle);
+    const verdict = await judge(asked, { configBytes: image.config.bytes }, options);
     if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
     trail.append(verdict.steps);
     // Stops reference values for instances that are not of this image.
@@ -148,11 +162,12 @@ type Described = { readonly configBytes: Uint8Array } | { readonly index: FoundM
 async function judge(
   { source, subject, policy, now }: Asked,
   described: Described,
-  given: Uint8Array | undefined,
+  given: Pick<VerifyOptions, 'bundle' | 'proof'>,
 ): Promise<AcceptedImage | RefusedImage> {
+  const proofs = await proofsFor({ source, subject, policy }, given);
   const verify = (bundle: Uint8Array) =>
-    verifyImageSignature({ ...described, bundle, manifestDigest: subject, policy, now });
-  if (given !== undefined) return verify(given);
+    verifyImageSignature({ ...described, bundle, manifestDigest: subject, policy, now, proofs });
+  if (given.bundle !== undefined) return verify(given.bundle);
   const listed = await source.referrers(subject, BUNDLE_MEDIA_TYPE);
   // Annotations are not believed; they only say where to look first.
   const ours = (candidate: Descriptor) => candidate.annotations?.[PREDICATE_ANNOTATION] === PREDICATE_TYPE;
@@ -173,6 +188,28 @@ async function judge(
     { hint: 'Somebody may be flooding this image. Remove what is attached to it and is not yours.' },
   );
   return { ...furthest, refusal: error.toJSON() };
+}
+
+/** The witnessed proofs at hand, or attached to the image; none where the policy names no witnesses. */
+async function proofsFor(
+  { source, subject, policy }: Pick<Asked, 'source' | 'subject' | 'policy'>,
+  given: Pick<VerifyOptions, 'bundle' | 'proof'>,
+): Promise<readonly Uint8Array[]> {
+  if (given.proof !== undefined) return [given.proof];
+  if (policy.witnesses === undefined) return [];
+  const listed = await source.referrers(subject, WITNESSED_TYPE);
+  const found: Uint8Array[] = [];
+  // The newest was attached last.
+  for (const candidate of listed.slice(-MAX_CANDIDATES).reverse()) {
+    try {
+      const blob = await blobOf(source, candidate, subject, WITNESSED_TYPE);
+      if (blob !== undefined) found.push(await source.blob(blob, MAX_TLOG_PROOF));
+    } catch (error) {
+      // Junk that somebody attached must not keep the real one from being found.
+      if (!(error instanceof KallioError)) throw error;
+    }
+  }
+  return found;
 }
 
 /** The bytes of a candidate's bundle, or why there are none. */

@@ -7,6 +7,7 @@ export {
   ATTACHED_TYPES,
   bundleArtifact,
   layoutSource,
+  proofArtifact,
   type SignedSource,
   type VerifiedImage,
   type VerifyOptions,
@@ -21,7 +22,9 @@ export {
   signingKeyOfPem,
 } from './key.ts';
 export { type ManagedInput, verifyBundleWithKey } from './managed.ts';
-export { ImagePolicy, parseImagePolicy } from './policy.ts';
+export { parseImagePolicy } from './policy/compile.ts';
+export { ImagePolicy, imagePolicySchema, type Revocation } from './policy/schema.ts';
+export { WITNESSED_TYPE } from './policy/witnesses.ts';
 export { type BuildRun, buildProvenance, isProvenance, PROVENANCE_TYPE } from './provenance.ts';
 export { statementSchema } from './schema.ts';
 export { type CertifiedKey, certifiedKey } from './signing-key.ts';

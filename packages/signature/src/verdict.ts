@@ -16,6 +16,9 @@ export type StepName =
   | 'result'
   | 'session'
   | 'policy'
+  | 'claims'
+  | 'revocations'
+  | 'witnesses'
   | 'file-manifest'
   | 'evidence';
 

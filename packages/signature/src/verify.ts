@@ -10,12 +10,17 @@ import {
   parseJson,
 } from '@kallio/codec';
 import { configClaims, indexClaims } from '@kallio/oci';
-import { rekorDsseBody, verifyLogEntry } from '@kallio/tlog';
+import { type LogEntry, rekorDsseBody, verifyLogEntry } from '@kallio/tlog';
 import { type ParsedBundle, parseBundle } from './bundle.ts';
 import { verifyEnvelope } from './dsse.ts';
 import { signatureError } from './error.ts';
 import { keyDigest, keyHint, type SigningKey, signingKeyOfPem } from './key.ts';
-import { type ImagePolicy, logOf } from './policy.ts';
+import { compiledPolicy } from './policy/compile.ts';
+import { requirePolicy } from './policy/judge.ts';
+import { requireClaims } from './policy/require.ts';
+import { requireNotRevoked } from './policy/revocations.ts';
+import type { ImagePolicy } from './policy/schema.ts';
+import { requireWitnessed } from './policy/witnesses.ts';
 import {
   type Claims,
   type ParsedStatement,
@@ -34,6 +39,8 @@ export type SignatureInput = (OfImage | OfIndex) & {
   readonly manifestDigest: Digest;
   readonly policy: ImagePolicy;
   readonly now: Date;
+  /** C2SP tlog-proofs of the signature's log entry: looked at where the policy names witnesses. */
+  readonly proofs?: readonly Uint8Array[];
 };
 
 interface OfImage {
@@ -102,8 +109,8 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   // Stops a signature that only its maker has seen, and a log entry with a made-up time.
   await trail.step(
     'log-proof',
-    () => verifyLogEntry(bundle.entry, logOf(policy)),
-    () => `entry ${bundle.entry.logIndex} of ${policy.log.origin}, ${timeOf(bundle).toISOString()}`,
+    () => requireLogged(bundle.entry, policy),
+    (origin) => `entry ${bundle.entry.logIndex} of ${origin}, ${timeOf(bundle).toISOString()}`,
   );
 
   // Stops a claim that nobody checks: every field has its place, an unknown one is refused.
@@ -138,17 +145,45 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
     (claims) => `session ${claims.session}: evidence commits to image, statement and key`,
   );
 
+  const logged = bundle.entry.integratedTime;
   await trail.step(
     'policy',
-    () => requirePolicy(session, bundle, input),
+    () => requirePolicy(policy, { session, ear, logged, now: input.now }),
     () => `builder ${session.builder}, tier ${session.tier}`,
   );
 
   const { subject, fileManifest } = statement;
+  const claims = { subject, image, fileManifest };
+  const { require, revoked, witnesses } = policy;
+  // Stops an image that is genuine, and not of the kind that may run here.
+  if (require !== undefined) {
+    await trail.step(
+      'claims',
+      () => requireClaims(require, claims, session.evidence),
+      () => `what the policy wants the claims to say: ${Object.keys(require).join(', ')}`,
+    );
+  }
+  // Stops what was good once: a builder that was broken into, a key that was stolen, an image with a hole.
+  if (revoked !== undefined) {
+    await trail.step(
+      'revocations',
+      () => requireNotRevoked(revoked, { session, image, logged }),
+      () => `none of the policy’s ${revoked.length} revocations is of this signature`,
+    );
+  }
+  // Stops a log that shows this device a tree of its own.
+  if (witnesses !== undefined) {
+    await trail.step(
+      'witnesses',
+      () => requireWitnessed(policy, bundle.entry, input.proofs ?? []),
+      ({ size, names }) => `${names.join(', ')} signed the log’s head of size ${size}`,
+    );
+  }
+
   return {
     ok: true,
     steps: trail.steps,
-    claims: { subject, image, fileManifest },
+    claims,
     statement: statementDigest(statement),
     environment: statement.buildEnvironment,
     session: session.session,
@@ -196,6 +231,15 @@ function verifierOf(leaf: Uint8Array): string {
 function requireLeaf(bundle: ParsedBundle, key: SigningKey): void {
   if (!equalBytes(rekorDsseBody(bundle.envelope, key.spki), fromBase64(bundle.entry.body)))
     throw leafMismatch();
+}
+
+/** The log that the entry is of, if it is one of the policy's and has the entry; its origin. */
+function requireLogged(entry: LogEntry, policy: ImagePolicy): string {
+  const { logs } = compiledPolicy(policy);
+  const log = logs.get(entry.logId) ?? [...logs.values()][0];
+  if (log === undefined) throw new Error('a policy names a log');
+  verifyLogEntry(entry, log);
+  return log.origin;
 }
 
 function leafMismatch() {
@@ -255,35 +299,6 @@ function requireSession(
   }
   return session;
 }
-
-function requirePolicy(session: SessionClaims, bundle: ParsedBundle, { policy, now }: SignatureInput): void {
-  // A build host that is real, attested, and not one of those this relying party chose.
-  if (!policy.builders.includes(session.builder)) {
-    throw signatureError('POLICY_BUILDER', `The policy does not allow builds of "${session.builder}".`, {
-      hint: 'Add it to the policy’s builders if you trust it.',
-    });
-  }
-  if (!policy.tiers.includes(session.tier)) {
-    throw signatureError(
-      'POLICY_TIER',
-      `The policy does not allow build environments of tier ${session.tier}.`,
-    );
-  }
-  // An old image with known holes, long after it was replaced. A clock before the log's can't tell: refused too.
-  const age = now.getTime() / 1000 - bundle.entry.integratedTime;
-  if (policy.maxAgeSeconds !== undefined && !(age >= -CLOCK_SKEW && age <= policy.maxAgeSeconds)) {
-    throw signatureError(
-      'POLICY_AGE',
-      `The policy allows signatures of the last ${policy.maxAgeSeconds} seconds.`,
-      {
-        hint: `This one was logged at ${timeOf(bundle).toISOString()}.`,
-      },
-    );
-  }
-}
-
-/** How far a clock may be behind the log's, in seconds, and its owner still be believed about ages. */
-const CLOCK_SKEW = 300;
 
 function timeOf(bundle: ParsedBundle): Date {
   return new Date(bundle.entry.integratedTime * 1000);

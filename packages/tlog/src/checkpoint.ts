@@ -3,7 +3,8 @@ import { equalBytes, fromBase64, sha256, toBase64, utf8 } from '@kallio/codec';
 import { requireP256, verifyP256 } from './ecdsa.ts';
 import { tlogError } from './error.ts';
 import { HASH_BYTES } from './hash.ts';
-import { ecdsaKeyId, ed25519KeyId, formatNote, isBy, type Note, parseNote } from './note.ts';
+import { ecdsaKeyId, formatNote, isBy, type Note, parseNote } from './note.ts';
+import { keyIdOf, NOTE_KEY, type VerifierKey } from './verifier-key.ts';
 
 /** A tree head: what a checkpoint says. */
 export interface Checkpoint {
@@ -110,32 +111,26 @@ export function signC2spCheckpoint(head: Checkpoint, key: KeyObject, publicKey: 
   const signature = new Uint8Array(sign(null, utf8(text), key));
   return formatNote({
     text,
-    signatures: [{ name: origin, keyId: ed25519KeyId(origin, publicKey), signature }],
+    signatures: [{ name: origin, keyId: keyIdOf(origin, NOTE_KEY, publicKey), signature }],
   });
 }
 
 /**
- * Verifies a head in the rendering for C2SP clients. `raw` is the 32-byte key. Lines of keys that are not known
- * here (witnesses) are passed over; a line of the log's key that does not hold refuses the note (signed-note section
- * "Signatures").
+ * Verifies a head in the rendering for C2SP clients: signed by the log with its Ed25519 key, which goes by the log's
+ * name there. Lines of keys that are not known here (witnesses) are passed over; a line of the log's key that does not
+ * hold refuses the note (signed-note section "Signatures").
  */
-export function verifyC2spCheckpoint(
-  note: string,
-  publicKey: KeyObject,
-  raw: Uint8Array,
-  origin: string,
-): Checkpoint {
-  const parsed: Note = parseNote(note);
-  const name = c2spOrigin(origin);
-  const head = parseCheckpointText(parsed.text);
-  if (head.origin !== name) {
+export function verifyC2spCheckpoint({ text, signatures }: Note, log: VerifierKey): Checkpoint {
+  const head = parseCheckpointText(text);
+  // Stops the head of another log that the same witnesses see.
+  if (head.origin !== log.name) {
     throw tlogError('LOG_ORIGIN_MISMATCH', `This checkpoint is of the log "${head.origin}".`);
   }
-  const own = parsed.signatures.filter((line) => isBy(line, name, ed25519KeyId(name, raw)));
-  const text = utf8(parsed.text);
-  if (own.length === 0 || !own.every((line) => verify(null, text, publicKey, line.signature)))
+  const own = signatures.filter((line) => isBy(line, log.name, log.keyId));
+  const bytes = utf8(text);
+  if (own.length === 0 || !own.every((line) => verify(null, bytes, log.key, line.signature)))
     throw badSignature();
-  return { ...head, origin };
+  return head;
 }
 
 /** Whether two heads are one: same log, same size, same root. */

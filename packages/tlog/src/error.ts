@@ -14,6 +14,8 @@ export type TlogCode =
   | 'LOG_KEY_UNKNOWN'
   | 'LOG_KEY_UNSUITABLE'
   | 'LOG_INDEX_MISMATCH'
+  | 'LOG_VERIFIER_KEY'
+  | 'LOG_COSIGNATURE'
   | 'LOG_SET_INVALID'
   | 'LOG_SIGNATURE_ENCODING'
   // What the writer refuses.

@@ -26,7 +26,15 @@ export {
 } from './entry.ts';
 export type { TlogCode } from './error.ts';
 export { emptyRoot, leafHash, nodeHash } from './hash.ts';
-export { ecdsaKeyId, ed25519KeyId, formatNote, type Note, type NoteSignature, parseNote } from './note.ts';
+export {
+  ecdsaKeyId,
+  formatNote,
+  formatSignature,
+  isBy,
+  type Note,
+  type NoteSignature,
+  parseNote,
+} from './note.ts';
 export {
   type ConsistencyClaim,
   type InclusionClaim,
@@ -49,6 +57,35 @@ export {
   tilePath,
 } from './tiles.ts';
 export { consistencyProof, inclusionProof, type NodeReader, rootOf } from './tree.ts';
+export {
+  COSIGNATURE_KEY,
+  formatVerifierKey,
+  type KeyType,
+  keyIdOf,
+  NOTE_KEY,
+  parseVerifierKey,
+  type VerifierKey,
+  verifierKeyOf,
+} from './verifier-key.ts';
+export { type Cosigned, cosign, cosignedBy } from './witness/cosignature.ts';
+export {
+  formatTlogProof,
+  MAX_TLOG_PROOF,
+  parseTlogProof,
+  type TlogProof,
+  verifyTlogProof,
+  type WitnessedBy,
+  type WitnessedHead,
+} from './witness/proof.ts';
+export {
+  formatAddCheckpoint,
+  MAX_ADD_CHECKPOINT,
+  type Seen,
+  Witness,
+  type WitnessAnswer,
+  type WitnessMemory,
+  type WitnessParts,
+} from './witness/witness.ts';
 export { checkLog, type LogPublicKeys } from './writer/check.ts';
 export type { Disk } from './writer/disk.ts';
 export { fileSystem } from './writer/disk.ts';

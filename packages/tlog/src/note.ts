@@ -1,4 +1,4 @@
-import { concat, equalBytes, fromBase64, sha256, toBase64, utf8 } from '@kallio/codec';
+import { concat, equalBytes, fromBase64, sha256, toBase64 } from '@kallio/codec';
 import { tlogError } from './error.ts';
 
 /** One signature line of a note: `— <name> base64(key id || signature)`. */
@@ -47,20 +47,17 @@ function parseLine(line: string): NoteSignature {
 
 /** The note as text. */
 export function formatNote(note: Note): string {
-  const lines = note.signatures.map(
-    ({ name, keyId, signature }) => `— ${name} ${toBase64(concat(keyId, signature))}\n`,
-  );
-  return `${note.text}\n${lines.join('')}`;
+  return `${note.text}\n${note.signatures.map(formatSignature).join('')}`;
+}
+
+/** One signature line, with its newline. */
+export function formatSignature({ name, keyId, signature }: NoteSignature): string {
+  return `— ${name} ${toBase64(concat(keyId, signature))}\n`;
 }
 
 /** Key id of an ECDSA key: first four bytes of SHA-256(SPKI) (signed-note section "Signature types", 0x02). */
 export function ecdsaKeyId(spki: Uint8Array): Uint8Array {
   return sha256(spki).slice(0, 4);
-}
-
-/** Key id of an Ed25519 key: SHA-256(name || 0x0A || 0x01 || 32-byte key)[:4] (signed-note section "Ed25519 signatures"). */
-export function ed25519KeyId(name: string, publicKey: Uint8Array): Uint8Array {
-  return sha256(utf8(name), Uint8Array.of(0x0a, 0x01), publicKey).slice(0, 4);
 }
 
 /** Whether a signature line claims to be by this key. */

@@ -6,10 +6,11 @@ import { toHex, utf8 } from '@kallio/codec';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   checkLog,
-  ed25519KeyId,
   formatNote,
+  keyIdOf,
   LogWriter,
   logOrigin,
+  NOTE_KEY,
   parseNote,
   parseTilePath,
   tilePath,
@@ -51,9 +52,9 @@ describe('signed notes', () => {
   test('have the key ids, lines and texts that Go’s have', () => {
     const [name = '', keyId, encoded = ''] = verifierKey.split('+');
     const key = new Uint8Array(Buffer.from(encoded, 'base64').subarray(1));
-    expect(toHex(ed25519KeyId(name, key))).toBe(keyId);
+    expect(toHex(keyIdOf(name, NOTE_KEY, key))).toBe(keyId);
     const parsed = parseNote(note);
-    expect(parsed).toMatchObject({ text, signatures: [{ name, keyId: ed25519KeyId(name, key) }] });
+    expect(parsed).toMatchObject({ text, signatures: [{ name, keyId: keyIdOf(name, NOTE_KEY, key) }] });
     expect(formatNote(parsed)).toBe(note);
   });
 

@@ -5,10 +5,14 @@ import { join } from 'node:path';
 import { fromHex, utf8 } from '@kallio/codec';
 import { afterEach, describe, expect, test } from 'vitest';
 import {
+  c2spOrigin,
   checkLog,
   LogWriter,
   leafHash,
   logOrigin,
+  NOTE_KEY,
+  parseNote,
+  parseVerifierKey,
   trustedLog,
   verifyC2spCheckpoint,
   verifyConsistency,
@@ -110,9 +114,12 @@ describe('a log on disk', () => {
   test('signs one head in two renderings', async () => {
     const writer = await LogWriter.open(directory(), options);
     const entry = await writer.add(utf8('one'));
-    const raw = new Uint8Array(ed25519.publicKey.export({ type: 'spki', format: 'der' }).subarray(-32));
-    const head = verifyC2spCheckpoint(writer.checkpoint('c2sp'), ed25519.publicKey, raw, origin);
-    expect(head).toEqual(writer.head);
+    const key = parseVerifierKey(writer.verifierKey, NOTE_KEY);
+    expect(key.raw).toEqual(
+      new Uint8Array(ed25519.publicKey.export({ type: 'spki', format: 'der' }).subarray(-32)),
+    );
+    const head = verifyC2spCheckpoint(parseNote(writer.checkpoint('c2sp')), key);
+    expect(head).toEqual({ ...writer.head, origin: c2spOrigin(origin) });
     expect(entry.inclusionProof.checkpoint).toBe(writer.checkpoint('sigstore'));
     expect(entry.inclusionProof.checkpoint).toMatch(
       /^log\.example - \d+\n1\n[^\n]{44}\n\n— log\.example [^\n]+\n$/,

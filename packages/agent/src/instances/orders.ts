@@ -23,7 +23,8 @@ export interface OrderParts {
   readonly attester: string;
   readonly stateDir: string;
   readonly boot: () => Promise<number>;
-  readonly policy: ImagePolicy;
+  /** What is demanded of an image, at this moment. */
+  readonly policy: () => ImagePolicy;
   readonly podman: Podman;
   readonly gate: Gate;
   readonly known: KnownInstances;
@@ -112,7 +113,7 @@ export class Orders {
   async #verify({ image }: StartOrder, chain: { step: string; detail: string }[]): Promise<VerifiedImage> {
     const reference = parseReference(image);
     const source = new Repository(reference);
-    const verdict = await verifyImage(reference.digest ?? '', source, this.#parts.policy, new Date());
+    const verdict = await verifyImage(reference.digest ?? '', source, this.#parts.policy(), new Date());
     for (const { step, detail } of verdict.steps) chain.push({ step, detail: (detail ?? '').slice(0, 1024) });
     if (!verdict.ok) throw new KallioError(verdict.refusal.code, verdict.refusal.message, verdict.refusal);
     return verdict;

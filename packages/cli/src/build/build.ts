@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { canonicalBytes, type Digest, fromBase64 } from '@kallio/codec';
 import {
   copyImage,
@@ -13,12 +14,13 @@ import {
 } from '@kallio/oci';
 import {
   agentSessionAbandon,
+  agentSessionAttest,
   agentSessionClose,
   agentSessionOpen,
   type Client,
   type Reply,
 } from '@kallio/protocol';
-import { bundleArtifact, EVIDENCE_TYPE, makeBundle, PROVENANCE_TYPE } from '@kallio/signature';
+import { bundleArtifact, EVIDENCE_TYPE, makeBundle, PROVENANCE_TYPE, proofArtifact } from '@kallio/signature';
 import { withAgent } from '../connect.ts';
 import { cliError } from '../output/output.ts';
 import { runBuilder } from './builder.ts';
@@ -37,6 +39,10 @@ export interface BuildOptions {
   readonly platforms: readonly string[];
   /** A shell command that leaves an OCI layout in `$OUT`. Default: buildah. */
   readonly builder?: string;
+  /** The builder sets times of the past by design, so that the same source gives the same image. */
+  readonly reproducible: boolean;
+  /** Show evidence so often while the builder runs, in seconds. */
+  readonly attestEvery?: number;
   readonly say: (line: string) => void;
 }
 
@@ -111,10 +117,12 @@ async function buildIn(
 ): Promise<BuildRecord> {
   const { registry, repository, tag = 'latest' } = parseReference(options.tag);
   const layoutDir = join(folder, 'layout');
-  await clock.step('build', () => runBuilder(options, folder, layoutDir), 'builder');
+  const opened = Date.now();
+  await clock.step('build', () => buildAttested(sessions, agent, folder, layoutDir, options), 'builder');
   const layout = await openLayout(layoutDir);
   const built = await clock.step('read what was built', () => readBuilt(layout, `${registry}/${repository}`));
   requirePlatforms(built, options.platforms);
+  requireBuiltSince(built, opened, options.reproducible);
   const signed: Signed[] = [];
   await clock.step('close, sign, log', async () => {
     for (const [at, one] of built.entries()) {
@@ -148,6 +156,43 @@ async function buildIn(
   };
 }
 
+/**
+ * Runs the builder, and shows evidence of every session meanwhile, as often as was asked for. What the server refuses
+ * ends the session: then the builder is stopped, as nothing that it makes would be signed.
+ */
+async function buildAttested(
+  sessions: readonly string[],
+  agent: Client,
+  folder: string,
+  layoutDir: string,
+  options: BuildOptions,
+): Promise<void> {
+  const { attestEvery } = options;
+  const ended = new AbortController();
+  const refused = new AbortController();
+  const building = runBuilder(options, folder, layoutDir, refused.signal).finally(() => ended.abort());
+  const attesting = async () => {
+    if (attestEvery === undefined) return;
+    while (await pause(attestEvery * 1000, ended.signal)) {
+      for (const session of sessions) await agent.call(agentSessionAttest, { params: { session } });
+    }
+  };
+  const watched = attesting().catch((error: unknown) => {
+    refused.abort();
+    throw error;
+  });
+  const [built, shown] = await Promise.allSettled([building, watched]);
+  // The refusal says why the builder was stopped.
+  if (shown.status === 'rejected') throw shown.reason;
+  if (built.status === 'rejected') throw built.reason;
+}
+
+/** Waits; false when `ended` came first. */
+async function pause(ms: number, ended: AbortSignal): Promise<boolean> {
+  await wait(ms, undefined, { signal: ended }).catch(() => undefined);
+  return !ended.aborted;
+}
+
 /** Publishes beside an image what proves it. */
 async function attach(target: Repository, { manifest, files, closed }: Signed): Promise<void> {
   const key = fromBase64(closed.publicKey);
@@ -155,6 +200,9 @@ async function attach(target: Repository, { manifest, files, closed }: Signed): 
   await publishReferrer(target, manifest, bundleArtifact(makeBundle(closed.envelope, key, closed.entry)));
   const slsa = makeBundle(provenance.envelope, key, provenance.entry);
   await publishReferrer(target, manifest, bundleArtifact(slsa, PROVENANCE_TYPE));
+  if (closed.witnessed !== undefined) {
+    await publishReferrer(target, manifest, proofArtifact(closed.witnessed));
+  }
   if (files !== undefined) {
     await publishReferrer(target, manifest, { type: FILE_MANIFEST_TYPE, bytes: fileManifestBytes(files) });
   }
@@ -180,4 +228,25 @@ function requirePlatforms(built: readonly Built[], platforms: readonly string[])
     `The builder left images for ${found.join(', ')}; sessions were opened for ${platforms.join(', ') || 'one image'}.`,
     `Say --platform ${found.join(',')}: each image, and the index, has a session of its own, opened before the build.`,
   );
+}
+
+/** How exactly builders write down the time, in milliseconds. */
+const TIME_GRAIN = 1_000;
+
+/**
+ * Refuses an image that says it is older than the session: one that lay ready, and was not built between its quotes. It
+ * is a guard against accidents (a stale layout, a builder that copies); who controls the build host can write any time.
+ * Times of 1970 say nothing: builders that leave the time out write that.
+ */
+function requireBuiltSince(built: readonly Built[], opened: number, reproducible: boolean): void {
+  if (reproducible) return;
+  for (const { created, manifest } of built) {
+    const time = created === undefined ? 0 : Date.parse(created);
+    if (!(time > 0 && time < opened - TIME_GRAIN)) continue;
+    throw cliError(
+      'CLI_IMAGE_OLDER',
+      `The image ${manifest.digest} says that it was created at ${created}, before the session was opened.`,
+      'Was it taken from a cache? Build without one. If the builder sets that time on purpose, say --reproducible.',
+    );
+  }
 }

@@ -1,4 +1,4 @@
-import type { Digest } from '@kallio/codec';
+import type { Digest, Json } from '@kallio/codec';
 import {
   childrenOf,
   type FileManifest,
@@ -18,6 +18,8 @@ export interface Built {
   readonly claims: Claims;
   /** `os/architecture` of an image; an index has none. */
   readonly platform?: string;
+  /** When the image says that it was created; an index has no such time. */
+  readonly created?: string;
   /** Of an image. */
   readonly files?: FileManifest;
 }
@@ -52,7 +54,20 @@ async function imageOf(
   const files = await fileManifest(layout, image);
   const { os, architecture } = image.claims;
   const claims = claimsOf(name, manifest.digest, image.claims, files);
-  return { manifest, claims, files, platform: `${os}/${architecture}` };
+  const created = createdOf(image.config.json);
+  return {
+    manifest,
+    claims,
+    files,
+    platform: `${os}/${architecture}`,
+    ...(created === undefined ? {} : { created }),
+  };
+}
+
+/** `created` of an image's configuration (image specification 1.1), if it is there. */
+function createdOf(config: Json): string | undefined {
+  if (typeof config !== 'object' || config === null || !('created' in config)) return undefined;
+  return typeof config.created === 'string' ? config.created : undefined;
 }
 
 function claimsOf(name: string, digest: Digest, image: Claims['image'], files: FileManifest): Claims {

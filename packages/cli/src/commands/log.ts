@@ -1,10 +1,12 @@
 import { fromBase64, fromUtf8 } from '@kallio/codec';
-import { LOG_CHECKPOINT, logEntry, trustShow } from '@kallio/protocol';
-import { makeTrustedRoot } from '@kallio/signature';
+import { publishReferrer } from '@kallio/oci';
+import { LOG_CHECKPOINT, logEntry, logProof, trustShow } from '@kallio/protocol';
+import { makeTrustedRoot, proofArtifact } from '@kallio/signature';
 import { trustedLog, verifyLogEntry } from '@kallio/tlog';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
+import { namedImage } from '../images.ts';
 
 /** `kallio log`: the transparency log. */
 export function logCommand(context: Context): Command {
@@ -19,6 +21,18 @@ export function logCommand(context: Context): Command {
       serverOptions(command('entry', 'an entry, its proof verified here', 'kallio log entry 0'))
         .argument('<index>')
         .action((index: string, flags: ServerOptions) => entry(context, index, flags)),
+    )
+    .addCommand(
+      serverOptions(
+        command(
+          'proof',
+          'an entry’s proof under a head that the log’s witnesses have signed (C2SP tlog-proof)',
+          'kallio log proof 17 --attach registry.example.org/app:1',
+        ),
+      )
+        .argument('<index>')
+        .option('--attach <image>', 'attach it to the image whose signature the entry is of')
+        .action((index: string, flags: ServerOptions & { attach?: string }) => proof(context, index, flags)),
     )
     .addCommand(
       serverOptions(
@@ -53,6 +67,30 @@ async function entry({ output }: Context, index: string, flags: ServerOptions): 
     { ...found, verified: true },
     `entry ${found.logIndex} of ${trust.log.origin}, integrated ${new Date(found.integratedTime * 1000).toISOString()}
   included in the tree of ${inclusionProof.treeSize} entries, root ${inclusionProof.rootHash}: proof and signatures hold`,
+  );
+}
+
+async function proof(
+  { output }: Context,
+  index: string,
+  flags: ServerOptions & { readonly attach?: string },
+): Promise<void> {
+  const reply = await withServer(
+    flags,
+    (client) => client.call(logProof, { params: { index: Number(index) } }),
+    'public',
+  );
+  if (flags.attach === undefined) {
+    output.result(reply, reply.proof.trimEnd());
+    return;
+  }
+  const named = await namedImage(flags.attach);
+  const target = await named.openTarget();
+  const found = await (await named.open()).manifest(named.reference);
+  await publishReferrer(target, found, proofArtifact(reply.proof));
+  output.result(
+    { ...reply, attached: found.digest },
+    `attached to ${found.digest}\n  signed by ${reply.witnesses.length === 0 ? 'no witness' : reply.witnesses.join(', ')}`,
   );
 }
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { bareTpmPolicy, policySchema } from '@kallio/appraisal';
 import { trustShow } from '@kallio/protocol';
-import { parseImagePolicy } from '@kallio/signature';
+import { imagePolicySchema, parseImagePolicy } from '@kallio/signature';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -29,7 +29,13 @@ export function policyCommand(context: Context): Command {
       )
         .requiredOption('--builder <attester...>', 'build hosts whose images may run')
         .option('--tier <tier...>', 'tiers of build host that suffice', ['A', 'B'])
-        .action((flags: ServerOptions & { builder: string[]; tier: string[] }) => image(context, flags)),
+        .option(
+          '--witness <key...>',
+          'verifier keys of witnesses that must have signed the log’s head; have them from their operators',
+          [],
+        )
+        .option('--quorum <number>', 'how many of the witnesses suffice (default: all)')
+        .action((flags: ImageFlags) => image(context, flags)),
     )
     .addCommand(
       command(
@@ -76,31 +82,48 @@ export function policyCommand(context: Context): Command {
       'schema',
       'the JSON Schema of an appraisal policy, for editors and generators',
       'kallio policy schema > policy.schema.json',
-    ).action(async () => {
-      context.output.result(policySchema(), JSON.stringify(policySchema(), null, 2));
-    }),
+    )
+      .option('--image', 'of an image policy')
+      .action((flags: { image?: boolean }) => schema(context, flags.image === true)),
   );
   return policy;
 }
 
-async function image(
-  { output }: Context,
-  flags: ServerOptions & { builder: string[]; tier: string[] },
-): Promise<void> {
+interface ImageFlags extends ServerOptions {
+  readonly builder: string[];
+  readonly tier: string[];
+  readonly witness: string[];
+  readonly quorum?: string;
+}
+
+async function image({ output }: Context, flags: ImageFlags): Promise<void> {
   const trust = await withServer(flags, (client) => client.call(trustShow, {}), 'public');
   const policy = parseImagePolicy({
     policy: 'kallio-image-policy-v1',
     issuer: trust.issuer,
     jwks: trust.jwks,
-    log: { origin: trust.log.origin, publicKey: trust.log.publicKey },
+    logs: [
+      {
+        origin: trust.log.origin,
+        publicKey: trust.log.publicKey,
+        ...(flags.witness.length === 0 ? {} : { verifierKey: trust.log.verifierKey }),
+      },
+    ],
+    ...(flags.witness.length === 0
+      ? {}
+      : { witnesses: { quorum: Number(flags.quorum ?? flags.witness.length), keys: flags.witness } }),
     builders: flags.builder,
     tiers: flags.tier,
   });
   output.result(policy, JSON.stringify(policy, null, 2));
 }
 
-async function bareTpm({ output }: Context, kind: string): Promise<void> {
-  const { cliError } = await import('../output/output.ts');
+function schema({ output }: Context, ofImage: boolean): void {
+  const made = ofImage ? imagePolicySchema() : policySchema();
+  output.result(made, JSON.stringify(made, null, 2));
+}
+
+function bareTpm({ output }: Context, kind: string): void {
   if (kind !== 'builder' && kind !== 'device') throw cliError('USAGE', 'The kind is builder or device.');
   const policy = bareTpmPolicy(`bare-tpm-${kind}`, kind);
   output.result(policy, JSON.stringify(policy, null, 2));

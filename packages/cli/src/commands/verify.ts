@@ -19,6 +19,10 @@ export function verifyCommand(context: Context): Command {
       'write the verified signing key there (PEM), for clients that know no sessions',
     )
     .option('--bundle <file>', 'judge this bundle instead of what is attached to the image')
+    .option(
+      '--proof <file>',
+      'with --bundle: a witnessed proof of its log entry, as kallio log proof writes it',
+    )
     .option('--evidence', 'also verify the raw evidence that is attached to the image')
     .action((image: string, flags: Flags) => verify(context, image, flags));
 }
@@ -27,6 +31,7 @@ interface Flags {
   readonly policy: string;
   readonly keyOut?: string;
   readonly bundle?: string;
+  readonly proof?: string;
   readonly evidence?: boolean;
 }
 
@@ -35,6 +40,7 @@ async function verify(context: Context, image: string, flags: Flags): Promise<vo
   const named = namedImage(image);
   const verdict = await verifyImage(named.reference, await named.open(), policy, new Date(), {
     ...(flags.bundle === undefined ? {} : { bundle: readBounded(flags.bundle, MAX_BUNDLE) }),
+    ...(flags.proof === undefined ? {} : { proof: readBounded(flags.proof, MAX_BUNDLE) }),
     evidence: flags.evidence === true,
   });
   const chain = verdict.steps.map(({ step, ok, detail }) =>

@@ -24,6 +24,7 @@ export type CliCode =
   | 'CLI_SERVER_MISSING'
   | 'CLI_TOKEN_MISSING'
   | 'CLI_BUILDER'
+  | 'CLI_IMAGE_OLDER'
   | 'CLI_SIGNING_STATE'
   | 'CLI_WAIT'
   | 'EXPLAIN_NO_RESULT'

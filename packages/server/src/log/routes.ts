@@ -5,6 +5,7 @@ import {
   logAdd,
   logConsistency,
   logEntry,
+  logProof,
   type ProtocolCode,
 } from '@kallio/protocol';
 import {
@@ -18,9 +19,10 @@ import { type LogWriter, rekorDsseBody } from '@kallio/tlog';
 import type { Mount } from '../http/mount.ts';
 import { nameFileManifest } from '../images/naming.ts';
 import type { Store } from '../store/store.ts';
+import type { Witnessing } from './witnessing.ts';
 
 /** Routes of the transparency log. Reading is for everybody: what only some can see convinces nobody. */
-export function logRoutes(mount: Mount, store: Store, log: LogWriter): void {
+export function logRoutes(mount: Mount, store: Store, log: LogWriter, witnessing: Witnessing): void {
   mount.route(
     logAdd,
     async ({ body }) => {
@@ -36,6 +38,7 @@ export function logRoutes(mount: Mount, store: Store, log: LogWriter): void {
     { bodyLimit: 2 * 1024 * 1024 },
   );
   mount.route(logEntry, ({ params }) => log.entry(params.index));
+  mount.route(logProof, ({ params }) => witnessing.proof(params.index));
   mount.route(logConsistency, ({ query }) => ({ hashes: log.consistency(query.from, query.to).map(toHex) }));
   mount.app.get<{ Querystring: { rendering?: string } }>(
     LOG_CHECKPOINT,

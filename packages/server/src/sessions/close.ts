@@ -1,5 +1,5 @@
 import type { SessionClaims } from '@kallio/appraisal';
-import { canonicalDigest, type Digest, KallioError, parseDigest, type Refusal, refusal } from '@kallio/codec';
+import { canonicalDigest, type Digest, KallioError, parseDigest } from '@kallio/codec';
 import type { CallInput, SessionRecord, sessionClose } from '@kallio/protocol';
 import { type CertifiedKey, certifiedKey } from '@kallio/signature';
 import { checkGoverned } from '@kallio/tpm/structures';
@@ -9,7 +9,8 @@ import type { ServerCode } from '../codes.ts';
 import type { Claim } from '../store/claims.ts';
 import type { StoredSession } from '../store/sessions.ts';
 import { failSessionsOf } from './end.ts';
-import { notIn, notVerified, openingOf, ownSession, recordOrNotFound } from './open.ts';
+import { endingOnRefusal, requireSameAk, SessionEnded, whyNotGoneOn } from './goes-on.ts';
+import { notIn, ownSession, recordOrNotFound } from './open.ts';
 
 type Closing = CallInput<typeof sessionClose>['body'];
 
@@ -31,23 +32,9 @@ export function closeSession(
     const repeated = answerRepeated(session, closing);
     if (repeated !== undefined) return repeated;
     if (session.state !== 'open') throw notIn(session, 'SESSION_NOT_OPEN', 'wait for its closing evidence');
-    try {
-      return await closeOpen(verifier, session, claim, closing, now);
-    } catch (error) {
-      // COMMIT POINT of a failure: the reason is stored before it is told, so that no second try can follow the first.
-      if (error instanceof KallioError && !RETRYABLE.has(error.code)) endAsFailed(verifier, id, error, now);
-      throw error;
-    }
+    return endingOnRefusal(verifier, id, now, () => closeOpen(verifier, session, claim, closing, now));
   });
 }
-
-/** Refusals before anything was judged: another nonce, or a repaired server, and the same evidence may still do. */
-const RETRYABLE = new Set<string>([
-  'NONCE_EXPIRED',
-  'NONCE_SPENT',
-  'NONCE_UNKNOWN',
-  'POLICY_MISSING',
-] satisfies ServerCode[]);
 
 /** The answer to a closing that was heard, when the answer got lost on its way; or why it can't be changed. */
 function answerRepeated(session: StoredSession, closing: Closing): SessionRecord | undefined {
@@ -70,10 +57,7 @@ async function closeOpen(
 ): Promise<SessionRecord> {
   const { store } = verifier;
   const id = session.session;
-  // Stops a session from being continued on another TPM, or under an AK that was made in between.
-  if (session.claim !== claim.claim || session.opening?.ak !== claim.ak) {
-    throw new KallioError('SESSION_AK_CHANGED' satisfies ServerCode, 'The session was opened by another AK.');
-  }
+  requireSameAk(session, claim);
   const subject = parseDigest(closing.subject);
   const statement = parseDigest(closing.statement);
   const { nonce } = closing.evidence;
@@ -88,7 +72,7 @@ async function closeOpen(
   // Stops a key that would sign in any state from being vouched for where the operator governs its build hosts' keys.
   if (verifier.signingAuthority !== undefined) checkGoverned(signingKey.key, verifier.signingAuthority);
   const judged = judge(verifier, claim, closing.evidence, asked, now);
-  const reason = whyNotClosed(session, judged);
+  const reason = whyNotGoneOn(session, claim, judged);
   const evidence = judged.appraisal.evidenceDigest;
   const claims =
     reason === undefined
@@ -113,35 +97,6 @@ async function closeOpen(
   return recordOrNotFound(record);
 }
 
-/** Held against what the opening evidence showed; each check stops a build that the two quotes do not enclose. */
-function whyNotClosed({ opening }: StoredSession, judged: Judged): Refusal | undefined {
-  const { platform } = judged.appraisal;
-  if (!judged.appraisal.authentic || opening === undefined) {
-    const first = platform.refusals[0];
-    return refusal(
-      'SESSION_EVIDENCE_REFUSED' satisfies ServerCode,
-      `The closing evidence does not hold${first === undefined ? '.' : `: ${first.message} (${first.code})`}`,
-      { pointer: first?.pointer },
-    );
-  }
-  const closing = openingOf(judged);
-  // Another boot may have run anything in between; its logs are gone.
-  if (closing.resetCount !== opening.resetCount || closing.restartCount !== opening.restartCount) {
-    return refusal(
-      'SESSION_REBOOTED' satisfies ServerCode,
-      `The build host was restarted during the session: boot ${opening.resetCount}.${opening.restartCount} when it was opened, ${closing.resetCount}.${closing.restartCount} now.`,
-    );
-  }
-  // Within one boot the TPM's clock only goes forward; a quote from before the opening is not one from after it.
-  if (BigInt(closing.clock) < BigInt(opening.clock)) {
-    return refusal(
-      'SESSION_CLOCK_WENT_BACK' satisfies ServerCode,
-      'The closing quote is older than the opening one by the TPM’s clock.',
-    );
-  }
-  return platform.state === 'VERIFIED' ? undefined : notVerified(platform.state, platform.refusals[0]);
-}
-
 function sessionClaims(
   session: StoredSession,
   judged: Judged,
@@ -163,18 +118,4 @@ function sessionClaims(
     tier: platform.tier,
     boot: boot.resetCount,
   };
-}
-
-/** A failure that is stored already. */
-class SessionEnded extends KallioError {
-  constructor(reason: Refusal) {
-    super(reason.code, reason.message, reason);
-  }
-}
-
-function endAsFailed({ store }: Verifier, id: string, error: KallioError, now: Date): void {
-  if (error instanceof SessionEnded) return;
-  store.transaction(() => {
-    if (store.sessions.get(id)?.state === 'open') store.sessions.fail(id, error.toJSON(), now.getTime());
-  });
 }

@@ -2,6 +2,7 @@ import { KallioError } from '@kallio/codec';
 import {
   type ProtocolCode,
   sessionAbandon,
+  sessionAttest,
   sessionClose,
   sessionCreate,
   sessionOpen,
@@ -13,6 +14,7 @@ import type { Verifier } from '../attestation/verifier.ts';
 import { callingAttester } from '../http/caller.ts';
 import type { Mount } from '../http/mount.ts';
 import { abandonSession } from './abandon.ts';
+import { attestSession } from './attest.ts';
 import { closeSession } from './close.ts';
 import { createSession } from './create.ts';
 import { expireSessions, sessionNow } from './end.ts';
@@ -30,6 +32,12 @@ export function sessionRoutes(mount: Mount, verifier: Verifier): void {
     sessionOpen,
     ({ params, body }, context) =>
       openSession(verifier, attesterOf(context), params.session, body.evidence, context.now),
+    { bodyLimit },
+  );
+  mount.route(
+    sessionAttest,
+    ({ params, body }, context) =>
+      attestSession(verifier, attesterOf(context), params.session, body.evidence, context.now),
     { bodyLimit },
   );
   mount.route(

@@ -46,6 +46,27 @@ export const ServerConfig = Exact({
         'Host name of the transparency log in its checkpoints. Never change it: it is part of the log’s identity.',
       pattern: '^[A-Za-z0-9][A-Za-z0-9.-]{0,199}$',
     }),
+    witnesses: Type.Optional(
+      Type.Array(
+        Exact({
+          key: Type.String({
+            description:
+              'The witness’s verifier key (C2SP tlog-cosignature): name, id and key, joined by "+".',
+            maxLength: 512,
+          }),
+          url: Type.String({
+            description: 'Where it is asked (C2SP tlog-witness): add-checkpoint is below this address.',
+            pattern: '^https?://[^?#]+$',
+            maxLength: 1024,
+          }),
+        }),
+        {
+          description:
+            'Witnesses that are asked to sign the log’s heads, so that nobody can be shown a log of its own. Default: none.',
+          maxItems: 64,
+        },
+      ),
+    ),
   }),
   enrolment: Exact({
     ekAllowList: Type.Array(

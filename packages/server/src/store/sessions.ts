@@ -20,7 +20,7 @@ import { isoTime } from '../time.ts';
 import type { Events } from './events.ts';
 import { refusalFromText } from './refusal.ts';
 
-/** What the opening evidence showed; the closing evidence is held against it. */
+/** What a session's last evidence showed; the next is held against it. */
 export const Opening = Exact({
   resetCount: Type.Integer(),
   restartCount: Type.Integer(),
@@ -56,6 +56,7 @@ export interface StoredSession {
 type SessionEvent =
   | { readonly event: 'created'; readonly at: number; readonly attester: string; readonly expiresAt: number }
   | { readonly event: 'opened'; readonly at: number; readonly evidence: Digest; readonly opening: Opening }
+  | { readonly event: 'attested'; readonly at: number; readonly evidence: Digest; readonly opening: Opening }
   | ({ readonly event: 'closed'; readonly at: number; readonly evidence: Digest } & Closing)
   | { readonly event: 'failed'; readonly at: number; readonly reason: Refusal; readonly evidence?: Digest }
   | { readonly event: 'expired'; readonly at: number; readonly reason: Refusal };
@@ -94,6 +95,17 @@ export class Sessions {
       this.#db
         .sql(`UPDATE sessions SET state = 'open', opening = ? WHERE session = ? AND state = 'opening'`)
         .run(canonicalize(opening), session);
+    });
+  }
+
+  /** Evidence in between: from now on the next is held against this. */
+  attested(session: string, evidence: Digest, shown: Opening, at: number): void {
+    this.#db.transaction(() => {
+      this.#append(session, { event: 'attested', at, evidence, opening: shown });
+      this.#attach(session, evidence);
+      this.#db
+        .sql(`UPDATE sessions SET opening = ? WHERE session = ? AND state = 'open'`)
+        .run(canonicalize(shown), session);
     });
   }
 

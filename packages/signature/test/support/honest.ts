@@ -70,6 +70,8 @@ export function claimsOf(digest: Digest = manifestDigest): Claims {
 /** The server of a test: log and result-signing key. */
 export class TestServer {
   readonly logKey = testKey();
+  /** The log's other key, by which it signs the heads that witnesses see. */
+  readonly logEd25519 = generateKeyPairSync('ed25519').privateKey;
   readonly earKey = testKey();
   readonly origin = logOrigin('log.example', this.logKey.spki);
   readonly #directory = mkdtempSync(join(tmpdir(), 'kallio-signature-'));
@@ -78,7 +80,7 @@ export class TestServer {
   async log(): Promise<LogWriter> {
     this.#writer ??= await LogWriter.open(this.#directory, {
       origin: this.origin,
-      keys: { p256: this.logKey.privateKey, ed25519: generateKeyPairSync('ed25519').privateKey },
+      keys: { p256: this.logKey.privateKey, ed25519: this.logEd25519 },
       now: () => new Date(),
     });
     return this.#writer;
@@ -89,7 +91,7 @@ export class TestServer {
       policy: 'kallio-image-policy-v1',
       issuer: ISSUER,
       jwks: issuerJwks(this.earKey),
-      log: { origin: this.origin, publicKey: toBase64(this.logKey.spki) },
+      logs: [{ origin: this.origin, publicKey: toBase64(this.logKey.spki) }],
       builders: ['build-1'],
       tiers: ['C'],
     };

@@ -1,10 +1,18 @@
 import type { KeyObject } from 'node:crypto';
 import { concat, equalBytes } from '@kallio/codec';
-import { type Checkpoint, sameHead, verifyC2spCheckpoint, verifySigstoreCheckpoint } from '../checkpoint.ts';
+import {
+  type Checkpoint,
+  c2spOrigin,
+  sameHead,
+  verifyC2spCheckpoint,
+  verifySigstoreCheckpoint,
+} from '../checkpoint.ts';
 import { tlogError } from '../error.ts';
 import { HASH_BYTES, leafHash } from '../hash.ts';
+import { parseNote } from '../note.ts';
 import { hashesAt, hashTile, nodesFromTiles, TILE_WIDTH } from '../tiles.ts';
 import { rootOf } from '../tree.ts';
+import { NOTE_KEY, verifierKeyOf } from '../verifier-key.ts';
 import { ed25519Raw, spkiOf } from './keys.ts';
 import { LogReader, tileFile, timesFile } from './layout.ts';
 
@@ -69,7 +77,8 @@ function checkSigned(reader: LogReader, head: Checkpoint, keys: LogPublicKeys): 
 }
 
 function verifyC2sp(note: string, head: Checkpoint, { ed25519 }: LogPublicKeys): Checkpoint {
-  return verifyC2spCheckpoint(note, ed25519, ed25519Raw(ed25519), head.origin);
+  const log = verifierKeyOf(c2spOrigin(head.origin), NOTE_KEY, ed25519Raw(ed25519));
+  return { ...verifyC2spCheckpoint(parseNote(note), log), origin: head.origin };
 }
 
 function verifySigstore(note: string, head: Checkpoint, { p256 }: LogPublicKeys): Checkpoint {

@@ -23,6 +23,8 @@ export interface LogSigner {
   readonly spki: Uint8Array;
   readonly logId: string;
   readonly p256: KeyObject;
+  /** The Ed25519 key's 32 bytes. */
+  readonly raw: Uint8Array;
   sign(head: Checkpoint): Record<Rendering, string>;
 }
 
@@ -49,6 +51,7 @@ export function logSigner(keys: LogKeys): LogSigner {
     spki,
     logId: logIdOf(spki),
     p256: keys.p256,
+    raw,
     sign: (head) => ({
       sigstore: signSigstoreCheckpoint(head, keys.p256, spki),
       c2sp: signC2spCheckpoint(head, keys.ed25519, raw),

@@ -2,12 +2,13 @@ import { sign } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { concat, equalBytes, toBase64, toHex, utf8 } from '@kallio/codec';
-import { type Checkpoint, checkpointText, type Rendering } from '../checkpoint.ts';
+import { type Checkpoint, c2spOrigin, checkpointText, type Rendering } from '../checkpoint.ts';
 import { type LogEntry, setPayload } from '../entry.ts';
 import { tlogError } from '../error.ts';
 import { HASH_BYTES, leafHash } from '../hash.ts';
 import { nodesFromTiles, parseTilePath, TILE_WIDTH, tileExists } from '../tiles.ts';
 import { consistencyProof, inclusionProof, rootOf } from '../tree.ts';
+import { formatVerifierKey, NOTE_KEY } from '../verifier-key.ts';
 import { beginLog, replaceFile } from './begin.ts';
 import { type Disk, fileSystem } from './disk.ts';
 import { appendEntries, type FileWrite, integrate } from './integrate.ts';
@@ -122,6 +123,11 @@ export class LogWriter {
     return this.#signer.spki;
   }
 
+  /** The log's Ed25519 key, as C2SP writes it: by it the heads are signed that witnesses see. */
+  get verifierKey(): string {
+    return formatVerifierKey(c2spOrigin(this.#origin), NOTE_KEY, this.#signer.raw);
+  }
+
   /** The newest committed head. */
   get head(): Checkpoint {
     return { origin: this.#origin, size: this.#state.size, root: this.#state.root };
@@ -191,6 +197,12 @@ export class LogWriter {
         checkpoint: signed.sigstore,
       },
     };
+  }
+
+  /** Hashes that lead from an entry to the root of the head of this size; `LOG_RANGE`. */
+  inclusion(index: number, size: number): Uint8Array[] {
+    if (!(size <= this.#state.size)) throw tlogError('LOG_RANGE', `The log has no head of size ${size}.`);
+    return inclusionProof(index, size, this.#nodeAt);
   }
 
   /** Hashes that show that the head of size `to` extends that of size `from`; `LOG_RANGE`. */

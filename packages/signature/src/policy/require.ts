@@ -1,0 +1,80 @@
+import { signatureError } from '../error.ts';
+import type { Claims } from '../statement.ts';
+import type { ImagePolicy } from './schema.ts';
+
+type Required = NonNullable<ImagePolicy['require']>;
+type ConfigClaims = Exclude<Claims['image'], { readonly index: unknown }>;
+
+/** What the signed claims must say: `CLAIM_…` for the first that they don't. An index has no configuration of its own. */
+export function requireClaims(required: Required, claims: Claims, evidence: readonly unknown[]): void {
+  const { names, evidence: messages } = required;
+  if (names !== undefined && !names.includes(claims.subject.name)) {
+    throw signatureError('CLAIM_NAME', `The image was built as "${claims.subject.name}".`, {
+      pointer: '/subject/0/name',
+      hint: `The policy wants ${oneOf(names)}. An image that is copied keeps the name it was built for.`,
+    });
+  }
+  if (messages !== undefined && evidence.length < messages) {
+    throw signatureError(
+      'CLAIM_EVIDENCE',
+      `The session rests on ${evidence.length} evidence messages, not on ${messages}.`,
+      {
+        pointer: '/predicate/buildEnvironment/evidence',
+        hint: 'Build with kallio build --attest-every SECONDS: it shows evidence while it builds.',
+      },
+    );
+  }
+  if (!('index' in claims.image)) requireOfImage(required, claims, claims.image);
+}
+
+function requireOfImage(required: Required, { fileManifest }: Claims, image: ConfigClaims): void {
+  const { labels, bases, nonRoot } = required;
+  for (const [name, values] of Object.entries(labels ?? {})) requireLabel(name, values, image);
+  // Layers are proved by their content; a label that names a base image is what the builder says.
+  if (
+    bases !== undefined &&
+    !bases.some(({ layers }) => layers.every((layer, i) => layer === image.layers[i]))
+  ) {
+    throw signatureError('CLAIM_BASE', 'The image stands on none of the base images that the policy names.', {
+      pointer: '/predicate/image/layers',
+      hint: `Build it FROM ${oneOf(bases.map(({ name }) => name))}, or add the layers of its base to the policy.`,
+    });
+  }
+  if (nonRoot === true && isRoot(image.user)) {
+    throw signatureError('CLAIM_USER', 'The image’s processes start as root.', {
+      pointer: '/predicate/image/user',
+      hint: 'Give the image a USER that is not root.',
+    });
+  }
+  if (required.fileManifest === true && fileManifest.files === 0) {
+    throw signatureError('CLAIM_FILE_MANIFEST', 'The signature names no files of the image.', {
+      pointer: '/predicate/fileManifest/files',
+      hint: 'Without them no instance can be attested. Build the image with kallio build.',
+    });
+  }
+}
+
+function requireLabel(name: string, values: readonly string[], { labels }: ConfigClaims): void {
+  const value = Object.hasOwn(labels, name) ? labels[name] : undefined;
+  const fits = value !== undefined && (values.length === 0 ? value !== '' : values.includes(value));
+  if (fits) return;
+  throw signatureError(
+    'CLAIM_LABEL',
+    value === undefined ? `The image has no label "${name}".` : `The image’s label "${name}" is "${value}".`,
+    {
+      pointer: `/predicate/image/labels/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`,
+      hint: values.length === 0 ? 'Set it with LABEL when you build.' : `The policy wants ${oneOf(values)}.`,
+    },
+  );
+}
+
+/** OCI image configuration, "User": a name or number, perhaps with a group; nothing means root. */
+function isRoot(user: string): boolean {
+  const [name = ''] = user.split(':');
+  return name === '' || name === 'root' || /^0+$/.test(name);
+}
+
+function oneOf(values: readonly string[]): string {
+  const shown = values.slice(0, 3).join(' or ');
+  return values.length > 3 ? `${shown}, or one of ${values.length - 3} others` : shown;
+}
