@@ -165,7 +165,7 @@ export class Site {
   }
 
   /** Writes a machine's configuration, with a join token for its name alone, and starts its agent. */
-  async startMachine(machine: Machine, subnet: number): Promise<void> {
+  async startMachine(machine: Machine, subnet: number, intervalSeconds = INTERVAL_SECONDS): Promise<void> {
     const { name, kind, dir, storage, containersConf } = machine;
     await this.run('join-token', '--kind', kind, '--attester', name, '--out', join(dir, 'join-token'));
     await mkdir(join(dir, 'networks'), { recursive: true });
@@ -203,7 +203,7 @@ export class Site {
           stateDir: join(dir, 'state'),
           joinTokenFile: join(dir, 'join-token'),
           socket: machine.socket,
-          intervalSeconds: INTERVAL_SECONDS,
+          intervalSeconds,
           measurements: machine.measurements,
           ...(kind === 'device' ? { device } : {}),
         },
