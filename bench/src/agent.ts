@@ -24,7 +24,7 @@ export async function run({ seconds = SECONDS }: Options): Promise<Row[]> {
   const [device] = site.devices;
   try {
     await Promise.all([site.makeTpms([device]), site.startServer()]);
-    await site.startMachine(device, 0, INTERVAL_SECONDS);
+    await site.startMachine(device, 0, { intervalSeconds: INTERVAL_SECONDS });
     const { agentPid: pid } = device;
     await until('the agent to attest', 120, async () => attested(device.agentLog()) || undefined);
     await sleep(5000);

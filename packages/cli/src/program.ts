@@ -16,6 +16,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Add>> = new Map([
   ['bundle', async () => (await import('./commands/bundle.ts')).bundleCommand],
   ['copy', async () => (await import('./commands/copy.ts')).copyCommand],
   ['log', async () => (await import('./commands/log.ts')).logCommand],
+  ['witness', async () => (await import('./commands/witness.ts')).witnessCommand],
   ['attesters', async () => (await import('./commands/attesters.ts')).attestersCommand],
   ['sessions', async () => (await import('./commands/sessions.ts')).sessionsCommand],
   ['events', async () => (await import('./commands/events.ts')).eventsCommand],
