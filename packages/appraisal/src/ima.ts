@@ -55,6 +55,10 @@ export function judgeIma(facts: ImaFacts): ImaVerdict {
   if (policy.missingSets.length > 0) return refused(facts.previous, missingSets(policy));
   // Entries that another policy let pass have to be judged again: from the first one.
   const held = facts.previous?.policy === policy.digest ? facts.previous : undefined;
+  // What the machine does not show again was judged by another policy: it can't know that yet, and is to be asked.
+  if (shown === undefined && held === undefined && facts.previous !== undefined && policy.ima !== undefined) {
+    return refused(facts.previous, judgedOtherwise(facts.previous));
+  }
   if (shown === undefined && held === undefined) {
     return { refusals: policy.ima === undefined ? [] : [missing()], explained: false };
   }
@@ -362,6 +366,14 @@ function missingSets({ missingSets: [first] }: CompiledPolicy): Refusal<Appraisa
       pointer: '/reference/ima/classes',
       hint: 'Put its file where the policy is read from: see docs/policy.md.',
     },
+  );
+}
+
+function judgedOtherwise({ entries }: KeptIma): Refusal<AppraisalCode> {
+  return because(
+    'LOG_POSITION',
+    `The ${entries} entries of the IMA log that were shown in this boot were judged by another policy.`,
+    { pointer: '/ima', hint: 'Show the log again, from its first entry.' },
   );
 }
 

@@ -29,6 +29,7 @@ export type CliCode =
   | 'CLI_WAIT'
   | 'EXPLAIN_NO_RESULT'
   | 'EXPLAIN_MATERIAL'
+  | 'EXPLAIN_REFERENCE_SET'
   | 'USAGE'
   | 'INTERNAL';
 
