@@ -1,5 +1,8 @@
 import type { ReferenceSet } from '@kallio/appraisal';
+import { parseReferenceSet } from '@kallio/appraisal';
 import type { Digest, Refusal } from '@kallio/codec';
+import { digestOf, isDigest } from '@kallio/codec';
+import { attesterShow, resultMaterial, trustShow } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -43,14 +46,11 @@ export function explainCommand(context: Context): Command {
 }
 
 async function explain(context: Context, subject: string, flags: Flags): Promise<void> {
-  const [{ resultMaterial, trustShow, attesterShow }, { isDigest }, { derive }, { checks }, { shownAt }] =
-    await Promise.all([
-      import('@kallio/protocol'),
-      import('@kallio/codec'),
-      import('../explain/derive.ts'),
-      import('../explain/held.ts'),
-      import('../explain/pointer.ts'),
-    ]);
+  const [{ derive }, { checks }, { shownAt }] = await Promise.all([
+    import('../explain/derive.ts'),
+    import('../explain/held.ts'),
+    import('../explain/pointer.ts'),
+  ]);
   const sets = await referenceSets(flags.referenceSet);
   const { result, material, trust } = await withServer(flags, async (client) => {
     const digest = isDigest(subject)
@@ -162,10 +162,6 @@ function reason({ code, message, pointer, hint, shows }: Shown): string[] {
 }
 
 async function referenceSets(files: readonly string[]): Promise<ReadonlyMap<Digest, ReferenceSet>> {
-  const [{ parseReferenceSet }, { digestOf }] = await Promise.all([
-    import('@kallio/appraisal'),
-    import('@kallio/codec'),
-  ]);
   return new Map(
     files.map((file) => {
       const bytes = readFile(file);
