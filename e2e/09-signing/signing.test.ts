@@ -69,8 +69,8 @@ beforeAll(async () => {
   witnesses = await Promise.all(
     ports.map((port, i) => {
       const flags = ['--dir', file(`w${i}`), '--listen', `127.0.0.1:${port}`, '--log', log];
-      const [command, args, env] = kallioCommand(['witness', 'run', ...flags]);
-      return Service.start(`w${i}`, file(`w${i}.log`), command, args, () => accepts(port), env);
+      const [command, args] = kallioCommand(['witness', 'run', ...flags]);
+      return Service.start(`w${i}`, file(`w${i}.log`), command, args, () => accepts(port));
     }),
   );
   await mkdir(file('approvals'));
@@ -247,8 +247,8 @@ describe('a log whose witnesses stay away', () => {
     const port = Number(args?.[1]);
     const log = made.logs[0]?.verifierKey ?? '';
     const flags = ['--dir', file('w1'), '--listen', `127.0.0.1:${port}`, '--log', log];
-    const [command, started, env] = kallioCommand(['witness', 'run', ...flags]);
-    const again = await Service.start('w1', file('w1.log'), command, started, () => accepts(port), env);
+    const [command, started] = kallioCommand(['witness', 'run', ...flags]);
+    const again = await Service.start('w1', file('w1.log'), command, started, () => accepts(port));
     witnesses = first === undefined ? [again] : [first, again];
     const policy = file('loose.json');
     await writeFile(policy, JSON.stringify({ ...made, witnesses: { quorum: 1, keys } }));

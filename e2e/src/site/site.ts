@@ -173,9 +173,9 @@ export class Site {
 
   async #startServerProcess(): Promise<void> {
     const flags = ['--data', join(this.dir, 'server'), '--image-policy', this.imagePolicy];
-    const [command, args, env] = kallioCommand(['server', 'start', ...flags]);
+    const [command, args] = kallioCommand(['server', 'start', ...flags]);
     const ready = () => accepts(this.#port);
-    this.#server = await Service.start('server', join(this.dir, 'server.log'), command, args, ready, env);
+    this.#server = await Service.start('server', join(this.dir, 'server.log'), command, args, ready);
   }
 
   /** Stops the server and starts it again on the same data. */

@@ -10,9 +10,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   copyImage,
   type Descriptor,
+  type FileManifest,
   type FoundManifest,
+  fileManifestBytes,
   type ImageSource,
   MEDIA,
+  openLayout,
+  parseFileManifest,
   Repository,
   writeLayout,
 } from '../src/index.ts';
@@ -191,5 +195,29 @@ describe('a layer that is copied to a registry', () => {
     expect(received).toBeGreaterThanOrEqual(64 * MiB);
     // What sockets hold, and a piece or two: not the layer.
     expect(ahead).toBeLessThan(16 * MiB);
+  });
+});
+
+describe('a folder', () => {
+  it('is read as a layout when it is one, and refused when it is none', async () => {
+    await expect(openLayout(dir)).rejects.toMatchObject({ code: 'OCI_LAYOUT' });
+    const { found, source } = imageOf(layerOf(1), { pieces: 1, given: 0 });
+    await copyImage(source, found, await writeLayout(dir), 'v1');
+    expect((await openLayout(dir)).manifests.map(({ digest }) => digest)).toEqual([found.digest]);
+    rmSync(join(dir, 'blobs', 'sha256', nameOf(found.digest)));
+    await expect((await openLayout(dir)).manifest('v1')).rejects.toMatchObject({ code: 'OCI_LAYOUT' });
+  });
+});
+
+describe('a file manifest', () => {
+  it('is read as it was written, and refused with a field more or less', () => {
+    const files = [{ path: '/a', sha256: '11'.repeat(32), mode: 0o644, uid: 0, gid: 0, size: 1 }];
+    const made: FileManifest = { version: 'kallio-file-manifest-v1', files };
+    expect(parseFileManifest(fileManifestBytes(made))).toEqual(made);
+    for (const bad of [{ files }, { ...made, also: 1 }, { ...made, files: [{ path: '/a' }] }]) {
+      expect(() => parseFileManifest(utf8(JSON.stringify(bad)))).toThrow(
+        expect.objectContaining({ code: 'FILE_MANIFEST_SHAPE' }),
+      );
+    }
   });
 });

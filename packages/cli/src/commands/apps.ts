@@ -1,5 +1,14 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { AppInstanceInfo, AppLcmOpOcc, Client } from '@kallio/protocol';
+import {
+  instanceCreate,
+  instanceDelete,
+  instanceInstantiate,
+  instanceShow,
+  instancesList,
+  instanceTerminate,
+  opOccShow,
+} from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -53,7 +62,6 @@ export function appsCommand(context: Context): Command {
 }
 
 async function start(context: Context, appDId: string, flags: StartFlags): Promise<void> {
-  const { instanceCreate, instanceInstantiate, instanceShow } = await import('@kallio/protocol');
   const { operation, instance } = await withServer(flags, async (client) => {
     const { id } = await client.call(instanceCreate, {
       body: { appDId, ...(flags.name === undefined ? {} : { appInstanceName: flags.name }) },
@@ -70,7 +78,6 @@ async function start(context: Context, appDId: string, flags: StartFlags): Promi
 }
 
 async function stop(context: Context, id: string, flags: ServerOptions): Promise<void> {
-  const { instanceDelete, instanceTerminate } = await import('@kallio/protocol');
   const params = { appInstanceId: id };
   const operation = await withServer(flags, async (client) => {
     const { appLcmOpOccId } = await client.call(instanceTerminate, { params, body: {} });
@@ -85,7 +92,6 @@ async function stop(context: Context, id: string, flags: ServerOptions): Promise
 
 /** Waits until an operation has come to an end. */
 async function finished(client: Client, appLcmOpOccId: string): Promise<AppLcmOpOcc> {
-  const { opOccShow } = await import('@kallio/protocol');
   const deadline = Date.now() + WAIT_SECONDS * 1000;
   for (;;) {
     const shown = await client.call(opOccShow, { params: { appLcmOpOccId } });
@@ -102,7 +108,6 @@ async function finished(client: Client, appLcmOpOccId: string): Promise<AppLcmOp
 }
 
 async function list({ output }: Context, flags: ServerOptions): Promise<void> {
-  const { instancesList } = await import('@kallio/protocol');
   const apps = await withServer(flags, (client) => client.call(instancesList, {}));
   output.result({ apps }, appTable(apps));
 }
@@ -126,7 +131,6 @@ function appTable(apps: readonly AppInstanceInfo[]): string {
 }
 
 async function show({ output }: Context, id: string, flags: ServerOptions): Promise<void> {
-  const { instanceShow } = await import('@kallio/protocol');
   const shown = await withServer(flags, (client) =>
     client.call(instanceShow, { params: { appInstanceId: id } }),
   );

@@ -1,5 +1,13 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { AppPkgInfo, Client } from '@kallio/protocol';
+import {
+  fillPath,
+  PACKAGE_CONTENT,
+  packageCreate,
+  packageDelete,
+  packageShow,
+  packagesList,
+} from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -48,10 +56,7 @@ export function packagesCommand(context: Context): Command {
 }
 
 async function create(context: Context, file: string, flags: ServerOptions): Promise<void> {
-  const [{ fillPath, PACKAGE_CONTENT, packageCreate }, { zipSync }] = await Promise.all([
-    import('@kallio/protocol'),
-    import('fflate'),
-  ]);
+  const { zipSync } = await import('fflate');
   const appd = readJson(file);
   const named = descriptorNames(appd);
   const shown = await withServer(flags, async (client) => {
@@ -69,7 +74,6 @@ async function create(context: Context, file: string, flags: ServerOptions): Pro
 
 /** Waits until the image check has come to an end. */
 async function checked(client: Client, id: string): Promise<AppPkgInfo> {
-  const { packageShow } = await import('@kallio/protocol');
   const deadline = Date.now() + WAIT_SECONDS * 1000;
   for (;;) {
     const shown = await client.call(packageShow, { params: { appPkgId: id } });
@@ -86,7 +90,6 @@ async function checked(client: Client, id: string): Promise<AppPkgInfo> {
 }
 
 async function list({ output }: Context, flags: ServerOptions): Promise<void> {
-  const { packagesList } = await import('@kallio/protocol');
   const packages = await withServer(flags, (client) => client.call(packagesList, {}));
   const rows = packages.map((p) => [
     p.id,
@@ -107,13 +110,11 @@ async function list({ output }: Context, flags: ServerOptions): Promise<void> {
 }
 
 async function show({ output }: Context, id: string, flags: ServerOptions): Promise<void> {
-  const { packageShow } = await import('@kallio/protocol');
   const shown = await withServer(flags, (client) => client.call(packageShow, { params: { appPkgId: id } }));
   output.result(shown, describe(shown));
 }
 
 async function remove({ output }: Context, id: string, flags: ServerOptions): Promise<void> {
-  const { packageDelete } = await import('@kallio/protocol');
   await withServer(flags, (client) => client.call(packageDelete, { params: { appPkgId: id } }));
   output.result({ deleted: id }, `The package ${id} is deleted.`);
 }

@@ -1,3 +1,4 @@
+import { NOTE_KEY, parseVerifierKey, Witness } from '@kallio/tlog';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
 import { cliError } from '../output/output.ts';
@@ -49,12 +50,10 @@ async function run(
 ): Promise<void> {
   const [, host = '', port = ''] = /^(.+):(\d{1,5})$/.exec(flags.listen) ?? [];
   if (host === '') throw cliError('USAGE', '--listen takes host:port.');
-  const [{ NOTE_KEY, parseVerifierKey, Witness }, { readWitness, witnessMemory }, { listen }] =
-    await Promise.all([
-      import('@kallio/tlog'),
-      import('../witness/folder.ts'),
-      import('../witness/listen.ts'),
-    ]);
+  const [{ readWitness, witnessMemory }, { listen }] = await Promise.all([
+    import('../witness/folder.ts'),
+    import('../witness/listen.ts'),
+  ]);
   const logs = flags.log.map((key) => parseVerifierKey(key, NOTE_KEY));
   const identity = readWitness(flags.dir);
   const memory = witnessMemory(flags.dir);
