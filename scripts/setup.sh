@@ -114,3 +114,6 @@ case $version in
     exit 1
     ;;
 esac
+
+# What `npx kallio` starts: made now, so that the first command doesn't wait for it.
+PATH="$root/node_modules/.bin:$PATH" node packages/cli/bin/kallio.cjs --version >/dev/null

@@ -13,6 +13,7 @@ const benchmarks: ReadonlyMap<string, () => Promise<{ run(options: Options): Pro
   ['fleet', () => import('./fleet.ts')],
   ['signature', () => import('./signature/main.ts')],
   ['build', () => import('./build.ts')],
+  ['agent', () => import('./agent.ts')],
 ]);
 
 const asked = read();

@@ -1,9 +1,13 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { zstdCompressSync } from 'node:zlib';
+import { referenceSetOf } from '@kallio/appraisal';
+import { digestOf, fromHex } from '@kallio/codec';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Watched } from '../src/continuous/watched.ts';
 import { kallio } from '../src/site/kallio.ts';
+import { referenceValues } from '../src/site/measuring/kernel.ts';
 
 let watched: Watched;
 beforeAll(async () => {
@@ -71,5 +75,38 @@ describe('a result', () => {
       db.close();
     }
     expect((await explain(result)).exit).toBe(0);
+  });
+});
+
+describe('a result by a policy whose reference values lie in a set of their own', () => {
+  let set: string;
+  const policy = () => join(watched.dir, 'with-set.json');
+
+  beforeAll(async () => {
+    const values = referenceSetOf(
+      'file',
+      32,
+      referenceValues(5002).map((digest) => fromHex(digest)),
+    );
+    const bytes = values.toBytes();
+    await mkdir(join(watched.dir, 'sets'));
+    set = join(watched.dir, 'sets', `${digestOf(bytes).slice('sha256:'.length)}.kref`);
+    await writeFile(set, bytes);
+    const before = JSON.parse(await readFile(join(watched.dir, 'policy.json'), 'utf8'));
+    const named = { name: 'tools', digest: digestOf(bytes), bytes: bytes.length };
+    const reference = { ...before.reference, ima: { classes: [{ name: 'tools', sets: [named] }] } };
+    await writeFile(policy(), JSON.stringify({ ...before, id: 'watched-2', reference }));
+    const done = await kallio(['policy', 'set', '--kind', 'builder', policy()], watched.operator);
+    expect(done.error).toBeUndefined();
+  });
+
+  it('is made again by whoever brings that set, and by nobody else', async () => {
+    const { result = '', state } = await watched.push();
+    expect(state).toBe('VERIFIED');
+    const without = await explain(result);
+    expect(without).toMatchObject({ exit: 1, error: { code: 'EXPLAIN_REFERENCE_SET' } });
+    const { exit, json } = await kallio(['explain', result, '--reference-set', set], watched.operator);
+    expect(json).toMatchObject({ rederived: 'same', policy: { id: 'watched-2' } });
+    expect(exit).toBe(0);
   });
 });

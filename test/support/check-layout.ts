@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import { type Imports, importsOf } from './imports.ts';
-import { type Exception, judges, LAYOUT, ROLES, reachesOutside, TEST_IMPORTS } from './layout.ts';
+import { type Exception, judges, LAYOUT, LOADERS, ROLES, reachesOutside, TEST_IMPORTS } from './layout.ts';
 
 /** Every source file and every package.json, by its path from the root of the project. */
 export type Files = ReadonlyMap<string, string>;
@@ -88,7 +88,10 @@ function placed({ files, manifests }: Tree): string[] {
 }
 
 function readable({ imports }: Tree): string[] {
-  return [...imports].flatMap(([path, { unreadable }]) => unreadable.map((what) => `${path}: ${what}`));
+  return [...imports].flatMap(([path, { unreadable }]) => {
+    if (!LOADERS.has(path)) return unreadable.map((what) => `${path}: ${what}`);
+    return unreadable.length > 0 ? [] : [`${path}: needs no exception to load what it does not name`];
+  });
 }
 
 /** The file that a relative specifier means. */

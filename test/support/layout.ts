@@ -74,3 +74,11 @@ export const EXCEPTIONS: readonly Exception[] = [
     because: 'the package exports its writer beside the proofs; the proofs do not import it',
   },
 ];
+
+/** Files that load what they do not name, each for a reason. What they may import otherwise is for the other rules. */
+export const LOADERS: ReadonlyMap<string, string> = new Map([
+  [
+    'packages/cli/bin/kallio.cjs',
+    'CommonJS, as Node starts that quickest; it starts a bundle of the command, named by its sources’ digest',
+  ],
+]);

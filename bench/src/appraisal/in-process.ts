@@ -78,7 +78,7 @@ export function inProcess(): Row[] {
   ];
 }
 
-/** Two SHA-256 an event, at the rate of FACTS: a limit that no reader of logs passes without vector instructions. */
+/** Reading and replaying a boot log, beside what one may cost. */
 function eventLogRow(events: number, us: number): Row {
   const perSecond = (events * 1e6) / us;
   return {

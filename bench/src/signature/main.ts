@@ -12,7 +12,7 @@ import { measureCore } from './core.ts';
 import { type Document, fallbackOf, referrerOf, type SmallRegistry, serveRegistry } from './registry.ts';
 import { makeSigned, type Signed } from './signed.ts';
 
-const KALLIO = fileURLToPath(new URL('../../../packages/cli/src/main.ts', import.meta.url));
+const KALLIO = fileURLToPath(new URL('../../../packages/cli/bin/kallio.cjs', import.meta.url));
 const HOSTILE = fileURLToPath(new URL('./hostile.ts', import.meta.url));
 const HUGE = 186_000_000;
 
@@ -97,7 +97,7 @@ async function besideCosign(host: string, signed: Signed, files: Files, dir: str
     ...['--allow-http-registry', image],
   ];
   const kallio = [KALLIO, 'verify', image, '--policy', files.policy];
-  const env = { ...process.env, HOME: dir, NODE_COMPILE_CACHE: join(dir, 'compiled') };
+  const env = { ...process.env, HOME: dir };
   const times: { readonly ours: number[]; readonly theirs: number[] } = { ours: [], theirs: [] };
   for (let round = -2; round < 15; round++) {
     const ours = await timed(process.execPath, kallio, env);

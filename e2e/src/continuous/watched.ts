@@ -140,6 +140,11 @@ export class Watched {
     await this.kernel.boot();
   }
 
+  /** The TPM answers nothing while `work` lasts. */
+  whileTpmStalls<T>(work: () => Promise<T>): Promise<T> {
+    return this.#tpm.stalled(work);
+  }
+
   async powerOff(): Promise<void> {
     await this.#bus?.close();
     this.#bus = undefined;

@@ -1,16 +1,12 @@
 import { fileURLToPath } from 'node:url';
 import { type Finished, type RunOptions, run } from './process.ts';
 
-const MAIN = fileURLToPath(new URL('../../../packages/cli/src/main.ts', import.meta.url));
+/** What `npx kallio` starts. */
+const KALLIO = fileURLToPath(new URL('../../../packages/cli/bin/kallio.cjs', import.meta.url));
 
-/** Compiled code of earlier starts: `kallio` is started many times here. In this checkout, where nobody else writes. */
-const COMPILED = fileURLToPath(new URL('../../../node_modules/.cache/node-compile', import.meta.url));
-
-/** Command, arguments and environment that start `kallio` as a process of its own. */
-export function kallioCommand(
-  args: readonly string[],
-): readonly [string, readonly string[], Readonly<Record<string, string>>] {
-  return [process.execPath, [MAIN, ...args], { NODE_COMPILE_CACHE: COMPILED }];
+/** Command and arguments that start `kallio` as a process of its own. */
+export function kallioCommand(args: readonly string[]): readonly [string, readonly string[]] {
+  return [process.execPath, [KALLIO, ...args]];
 }
 
 /** A refusal as the command prints it with `--json`. */
@@ -36,8 +32,8 @@ export async function kallio(
   env: Readonly<Record<string, string>> = {},
   timing: Pick<RunOptions, 'timeoutMs'> = {},
 ): Promise<Outcome> {
-  const [command, all, compiled] = kallioCommand([...args, '--json']);
-  const finished = await run(command, all, { ...timing, env: { ...compiled, ...env } });
+  const [command, all] = kallioCommand([...args, '--json']);
+  const finished = await run(command, all, { ...timing, env });
   const json = parse(finished.stdout);
   return { exit: finished.code, json, error: errorOf(json) ?? errorOf(parse(finished.stderr)), finished };
 }

@@ -48,9 +48,9 @@ export class Machine {
   }
 
   async startAgent(): Promise<void> {
-    const [command, args, env] = kallioCommand(['agent', 'run', '--config', this.configFile]);
+    const [command, args] = kallioCommand(['agent', 'run', '--config', this.configFile]);
     const ready = () => accepts(this.socket);
-    this.#agent = await Service.start(this.name, join(this.dir, 'agent.log'), command, args, ready, env);
+    this.#agent = await Service.start(this.name, join(this.dir, 'agent.log'), command, args, ready);
   }
 
   /** Ends the agent; with SIGKILL, in the middle of whatever it does. */
@@ -70,9 +70,15 @@ export class Machine {
     await this.startAgent();
   }
 
+  /** The agent's process. */
+  get agentPid(): number {
+    if (this.#agent === undefined) throw new Error(`the agent of ${this.name} is not up`);
+    return this.#agent.pid;
+  }
+
   /** The last lines of the agent's log. */
-  agentLog(): string {
-    return this.#agent?.tail() ?? '';
+  agentLog(lines?: number): string {
+    return this.#agent?.tail(lines) ?? '';
   }
 
   /** podman on this device, as somebody with root there would call it: past the agent. */

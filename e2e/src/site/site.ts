@@ -12,6 +12,9 @@ import { TpmMaker } from './tpm.ts';
 
 const EXAMPLE = fileURLToPath(new URL('../../../examples/sensor-gateway/', import.meta.url));
 
+/** Settings of a server, by section. */
+type ServerSettings = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+
 /** Seconds between two evidence messages of a machine: short, so that nobody waits long for what is found. */
 const INTERVAL_SECONDS = 5;
 
@@ -129,7 +132,11 @@ export class Site {
    * Makes and starts the server, with the TPM maker's roots pinned; then makes the image policy from its keys. `policies`
    * are for appraisal, by kind of machine; where there is none, for machines that measure nothing.
    */
-  async startServer(policies: Readonly<Record<string, unknown>> = {}): Promise<void> {
+  async startServer(
+    policies: Readonly<Record<string, unknown>> = {},
+    init: readonly string[] = [],
+    settings: ServerSettings = {},
+  ): Promise<void> {
     this.#port = await freePort();
     const data = join(this.dir, 'server');
     const policyFile = (kind: string) => join(this.dir, `${kind}-policy.json`);
@@ -145,17 +152,30 @@ export class Site {
       ...this.maker.roots.flatMap((root) => ['--ek-root', root]),
       ...['--builder-policy', policyFile('builder'), '--device-policy', policyFile('device')],
       ...['--token-file', this.tokenFile],
+      ...init,
     ]);
+    await this.#changeSettings(settings);
     await this.#startServerProcess();
     const policy = await this.run('policy', 'image', '--builder', this.builder.name, '--tier', 'A', 'B', 'C');
     await writeFile(this.imagePolicy, JSON.stringify(policy));
   }
 
+  /** Changes the server's settings, section by section; one that runs takes them at its next start. */
+  async #changeSettings(settings: ServerSettings): Promise<void> {
+    const file = join(this.dir, 'server', 'config.json');
+    const config = JSON.parse(await readFile(file, 'utf8')) as ServerSettings;
+    const changed = Object.entries(settings).map(([name, section]) => [
+      name,
+      { ...config[name], ...section },
+    ]);
+    await writeFile(file, JSON.stringify({ ...config, ...Object.fromEntries(changed) }));
+  }
+
   async #startServerProcess(): Promise<void> {
     const flags = ['--data', join(this.dir, 'server'), '--image-policy', this.imagePolicy];
-    const [command, args, env] = kallioCommand(['server', 'start', ...flags]);
+    const [command, args] = kallioCommand(['server', 'start', ...flags]);
     const ready = () => accepts(this.#port);
-    this.#server = await Service.start('server', join(this.dir, 'server.log'), command, args, ready, env);
+    this.#server = await Service.start('server', join(this.dir, 'server.log'), command, args, ready);
   }
 
   /** Stops the server and starts it again on the same data. */
@@ -165,7 +185,11 @@ export class Site {
   }
 
   /** Writes a machine's configuration, with a join token for its name alone, and starts its agent. */
-  async startMachine(machine: Machine, subnet: number): Promise<void> {
+  async startMachine(
+    machine: Machine,
+    subnet: number,
+    settings: Record<string, unknown> = {},
+  ): Promise<void> {
     const { name, kind, dir, storage, containersConf } = machine;
     await this.run('join-token', '--kind', kind, '--attester', name, '--out', join(dir, 'join-token'));
     await mkdir(join(dir, 'networks'), { recursive: true });
@@ -206,6 +230,7 @@ export class Site {
           intervalSeconds: INTERVAL_SECONDS,
           measurements: machine.measurements,
           ...(kind === 'device' ? { device } : {}),
+          ...settings,
         },
         null,
         2,

@@ -97,6 +97,16 @@ export class SoftwareTpm {
     );
   }
 
+  /** It answers nothing while `work` lasts, as a chip that tests itself. */
+  async stalled<T>(work: () => Promise<T>): Promise<T> {
+    this.#service?.freeze();
+    try {
+      return await work();
+    } finally {
+      this.#service?.wake();
+    }
+  }
+
   /** As an operating system goes down: TPM2_Shutdown(CLEAR) first, so that the clock is kept. Then the power is cut. */
   async powerOff(): Promise<void> {
     if (this.#service?.running === true) {

@@ -1,12 +1,12 @@
 import { mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { kallioDigest } from '@kallio/cli/bundle';
 import { mustKallio } from '@kallio/e2e/kallio';
 import { must } from '@kallio/e2e/process';
 import { cached, keyOf } from '../cache.ts';
 import { type Say, told } from '../say.ts';
 import { debianBase } from './base.ts';
 import { makeInitrd } from './initrd.ts';
-import { kallioDigest } from './kallio.ts';
 import { currentKernel, type Kernel } from './kernel.ts';
 import { imageFile, makeRoot } from './root.ts';
 

@@ -1,8 +1,8 @@
 import { chmod, copyFile, cp, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { installKallio } from '@kallio/cli/bundle';
 import { must } from '@kallio/e2e/process';
-import { installKallio } from './kallio.ts';
 import type { Kernel } from './kernel.ts';
 
 export const EXAMPLE = fileURLToPath(new URL('../../../examples/sensor-gateway/', import.meta.url));

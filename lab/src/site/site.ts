@@ -256,8 +256,8 @@ export class LabSite implements JobSite {
 
   async #startServer(): Promise<void> {
     const flags = ['--data', join(this.dir, 'server'), '--image-policy', this.imagePolicy];
-    const [command, args, env] = kallioCommand(['server', 'start', ...flags]);
-    await this.#server.start(command, args, () => accepts(this.#made.ports.server), env);
+    const [command, args] = kallioCommand(['server', 'start', ...flags]);
+    await this.#server.start(command, args, () => accepts(this.#made.ports.server));
   }
 
   /** Makes a machine with a join token for its name alone, and powers it on. */

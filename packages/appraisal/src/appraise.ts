@@ -11,6 +11,7 @@ import {
   type QuoteExpectation,
   qualifyingData,
   quotedPcrs,
+  type ShownIma,
   type VerifiedQuote,
 } from '@kallio/evidence';
 import { type BootVerdict, judgeBoot } from './boot.ts';
@@ -25,6 +26,7 @@ import { judgePcrs } from './pcrs.ts';
 import { type CompiledPolicy, compilePolicy, type ReferenceSets } from './policy/compile.ts';
 import type { AppraisalPolicy } from './policy/schema.ts';
 import { type Endorsement, hasVerifiedRoot, judgeTier, limitsOf, PRIVATE } from './tier.ts';
+import { judgedBefore, keepJudgement } from './unchanged.ts';
 import { type KeptUpdate, sentenceOf, type UpdateAppraisal, UpdateWindows } from './updates.ts';
 
 /** What an appraisal judges, and by what. */
@@ -119,8 +121,9 @@ export function appraise(input: AppraisalInput): Appraisal {
 /** What is judged once a quote is known to be authentic. */
 export interface ShownInput extends Pick<AppraisalInput, 'policy' | 'endorsement' | 'images'> {
   /** What was shown beside the quote. Somebody with files in hand has no instance log and no inventory. */
-  readonly shown: Pick<EvidenceMessage, 'eventLog' | 'ima'> &
-    Partial<Pick<EvidenceMessage, 'instanceLog' | 'inventory'>>;
+  readonly shown: Partial<Pick<EvidenceMessage, 'eventLog' | 'instanceLog' | 'inventory'>> & {
+    readonly ima?: ShownIma | undefined;
+  };
 }
 
 /** What was kept: of this boot, if there is anything, and of boots before it. */
@@ -129,13 +132,48 @@ interface KeptForBoot {
   readonly updates?: readonly KeptUpdate[];
 }
 
+type Judged = Pick<Appraisal, 'platform' | 'instances'> & { readonly next: Continuity };
+
 /** Judges what was shown with an authentic quote, from where `previous` left off in the same boot. */
 export function judgeShown(
   { shown, policy, endorsement = PRIVATE, images = () => undefined }: ShownInput,
   compiled: CompiledPolicy,
   quote: VerifiedQuote,
   { previous, updates = [] }: KeptForBoot,
-): Pick<Appraisal, 'platform' | 'instances'> & { readonly next: Continuity } {
+): Judged {
+  const input = { shown, policy, endorsement, images };
+  const before = judgedBefore(input, compiled, quote, previous);
+  if (before !== undefined && previous !== undefined) {
+    const { platform, instances } = before;
+    return { platform, instances, next: { ...previous, boot: bootOf(quote) } };
+  }
+  const asked = new Map<Digest, ImageReference | undefined>();
+  const judged = judgeAnew(
+    {
+      ...input,
+      images: (digest) => {
+        if (!asked.has(digest)) asked.set(digest, images(digest));
+        return asked.get(digest);
+      },
+    },
+    compiled,
+    quote,
+    { previous, updates },
+  );
+  if (previous !== undefined) {
+    const { firmwareVersion, pcrDigest } = quote;
+    const facts = { compiled, endorsement, firmwareVersion, pcrDigest, images: asked };
+    keepJudgement({ ...judged, ...facts, kept: judged.next }, input, previous);
+  }
+  return judged;
+}
+
+function judgeAnew(
+  { shown, policy, endorsement, images }: Required<ShownInput>,
+  compiled: CompiledPolicy,
+  quote: VerifiedQuote,
+  { previous, updates }: Required<KeptForBoot>,
+): Judged {
   const inventory = inventoryShown(shown.inventory, previous?.inventory);
   const windows = new UpdateWindows(compiled.updates, updates, quote.clockInfo.resetCount);
   const bootLog = judgeBootLog(shown.eventLog, previous?.eventLog, quote.pcrs, compiled, windows);

@@ -1,13 +1,14 @@
 import { fromHex, type Refusal, sha256, toHex } from '@kallio/codec';
 import {
   decodeImaEntry,
-  type EvidenceMessage,
   IMA_PCR,
+  type ImaDigest,
   type ImaEntry,
   type ImaMeasurement,
   ImaReplay,
   imaBytes,
-  readImaLog,
+  imaEntries,
+  type ShownIma,
   zeroPcr,
 } from '@kallio/evidence';
 import { type AppraisalCode, because, refusalOf } from './codes.ts';
@@ -20,6 +21,8 @@ import type { UpdateWindows } from './updates.ts';
 /** Most entries without reference value that are kept; what has more is past saving. */
 const MAX_UNMATCHED = 256;
 const MAX_NAME = 512;
+/** Entries that are looked up together. */
+const BATCH = 64;
 /** Digest algorithms that a reference value may be of. */
 const STRONG: ReadonlySet<string> = new Set(['sha256', 'sha384', 'sha512']);
 const VIOLATION = 'violation';
@@ -29,7 +32,7 @@ const AGGREGATED_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 /** What an IMA log is judged by. */
 export interface ImaFacts {
-  readonly shown: EvidenceMessage['ima'];
+  readonly shown: ShownIma | undefined;
   readonly previous: KeptIma | undefined;
   readonly quoted: ReadonlyMap<number, Uint8Array>;
   readonly policy: CompiledPolicy;
@@ -52,6 +55,10 @@ export function judgeIma(facts: ImaFacts): ImaVerdict {
   if (policy.missingSets.length > 0) return refused(facts.previous, missingSets(policy));
   // Entries that another policy let pass have to be judged again: from the first one.
   const held = facts.previous?.policy === policy.digest ? facts.previous : undefined;
+  // What the machine does not show again was judged by another policy: it can't know that yet, and is to be asked.
+  if (shown === undefined && held === undefined && facts.previous !== undefined && policy.ima !== undefined) {
+    return refused(facts.previous, judgedOtherwise(facts.previous));
+  }
   if (shown === undefined && held === undefined) {
     return { refusals: policy.ima === undefined ? [] : [missing()], explained: false };
   }
@@ -100,7 +107,8 @@ function replay(start: KeptIma, bytes: Uint8Array, value: Uint8Array, facts: Ima
   const replayed = new ImaReplay('sha256', { entries: start.entries, pcr: fromHex(start.pcr, 32) });
   let reached = replayed.isAt(value);
   let shown = 0;
-  for (const entry of readImaLog(bytes, { from: start.entries })) {
+  const log = imaEntries(bytes, { from: start.entries });
+  for (let entry = log(); entry !== undefined; entry = log()) {
     const next = entry.index === start.entries ? toHex(sha256(entry.data)) : undefined;
     // Stops a log that is ahead of its quote for ever: what was shown before the last quote must be in this one.
     if (next !== undefined && start.ahead !== undefined && (next !== start.ahead || reached)) {
@@ -140,6 +148,11 @@ class EntryJudge {
   readonly #unmatched: UnmatchedEntry[];
   /** Entries that are known by an announced update alone. They count once a quote has covered them. */
   readonly #used: { readonly id: string; readonly pointer?: string }[];
+  /** Entries whose digests are looked up together, all in one index. */
+  readonly #batch: ImaEntry[] = [];
+  readonly #digests: ImaDigest[] = [];
+  #index: DigestIndex | undefined;
+  #kind: DigestKind = 'file';
   #overflow: boolean;
   #entries: number;
 
@@ -154,9 +167,40 @@ class EntryJudge {
 
   take(entry: ImaEntry): void {
     this.#entries++;
-    const { name, digest } = decodeImaEntry(entry);
-    // Almost every entry is of a file that is known; only of the others are the digests written out.
-    if (entry.index > 0 && !entry.violation && this.#isListed(name, digest)) return;
+    const measured = decodeImaEntry(entry);
+    const kind = measured.digest.type === 'verity' ? 'verity' : 'file';
+    const index = entry.index > 0 && !entry.violation ? this.#indexFor(measured) : undefined;
+    if (index !== this.#index || kind !== this.#kind || this.#batch.length === BATCH) this.#judgeBatch();
+    if (index === undefined) {
+      this.#judge(entry, measured);
+      return;
+    }
+    this.#index = index;
+    this.#kind = kind;
+    this.#batch.push(entry);
+    this.#digests.push(measured.digest);
+  }
+
+  /** Reference values that an entry may be among; only of those that are not are name and digest written out. */
+  #indexFor(measured: ImaMeasurement): DigestIndex | undefined {
+    const { ima } = this.#facts.policy;
+    if (ima === undefined || !STRONG.has(measured.digest.algorithm)) return undefined;
+    return ima.digests.get(ima.classes.ofAll ?? ima.classes.of(measured.name) ?? '')?.index;
+  }
+
+  #judgeBatch(): void {
+    if (this.#index !== undefined) {
+      const found = this.#index.hasEach(this.#kind, this.#digests);
+      for (const [i, entry] of this.#batch.entries()) {
+        if (found[i] !== 1) this.#judge(entry, decodeImaEntry(entry));
+      }
+    }
+    this.#index = undefined;
+    this.#batch.length = 0;
+    this.#digests.length = 0;
+  }
+
+  #judge(entry: ImaEntry, { name, digest }: ImaMeasurement): void {
     // The first entry ties the list to what the firmware measured in this boot.
     const reference = entry.violation ? VIOLATION : referenceOf(digest);
     if (
@@ -187,16 +231,6 @@ class EntryJudge {
     return AGGREGATED_PCRS.every((pcr) => this.#facts.quoted.has(pcr));
   }
 
-  #isListed(name: string, { algorithm, type, bytes }: ImaMeasurement['digest']): boolean {
-    const { ima } = this.#facts.policy;
-    const held = ima?.digests.get(ima.classes.of(name) ?? '');
-    return (
-      held !== undefined &&
-      STRONG.has(algorithm) &&
-      held.index.has(type === 'verity' ? 'verity' : 'file', bytes)
-    );
-  }
-
   #known(index: number, name: string, digest: string): boolean {
     const { policy, windows, inImage } = this.#facts;
     if (digest === VIOLATION) return policy.ima?.violations.has(name) ?? false;
@@ -215,6 +249,7 @@ class EntryJudge {
    * so far is what the next entries have to lead on from, to a quoted PCR 10.
    */
   part(pcr: Uint8Array): ImaVerdict {
+    this.#judgeBatch();
     const kept = this.#kept(pcr, this.#unmatched, undefined);
     return {
       kept: { ...kept, unproven: true },
@@ -228,6 +263,7 @@ class EntryJudge {
   }
 
   finish(pcr: Uint8Array, ahead: ImaEntry | undefined): ImaVerdict {
+    this.#judgeBatch();
     const unmatched = this.#unmatched.filter(
       ({ index, name, digest }) => index === 0 || !this.#known(index, name, digest),
     );
@@ -252,6 +288,13 @@ class EntryJudge {
   }
 
   #kept(pcr: Uint8Array, unmatched: readonly UnmatchedEntry[], ahead: ImaEntry | undefined): KeptIma {
+    const start = this.#start;
+    const nothingNew = this.#entries === start.entries && start.unproven !== true;
+    const sameUnmatched = unmatched.length === start.unmatched.length;
+    const sameUpdates = this.#used.length === (start.updates?.length ?? 0);
+    if (nothingNew && sameUnmatched && sameUpdates && ahead === undefined && start.ahead === undefined) {
+      return start;
+    }
     return {
       entries: this.#entries,
       pcr: toHex(pcr),
@@ -323,6 +366,14 @@ function missingSets({ missingSets: [first] }: CompiledPolicy): Refusal<Appraisa
       pointer: '/reference/ima/classes',
       hint: 'Put its file where the policy is read from: see docs/policy.md.',
     },
+  );
+}
+
+function judgedOtherwise({ entries }: KeptIma): Refusal<AppraisalCode> {
+  return because(
+    'LOG_POSITION',
+    `The ${entries} entries of the IMA log that were shown in this boot were judged by another policy.`,
+    { pointer: '/ima', hint: 'Show the log again, from its first entry.' },
   );
 }
 

@@ -81,6 +81,15 @@ export function judgeInstanceLog(
     return unmoved(refusalOf(cause, 'INSTANCE_LOG_MISMATCH'));
   }
   const proven = equalBytes(replayed, value);
+  if (proven && log.entries.length === 0 && held.unproven !== true) {
+    return {
+      state: held,
+      containers: byId(held.containers),
+      refusals: [],
+      explained: true,
+      incomplete: false,
+    };
+  }
   // What goes on in the next message counts for nothing until a quote covers it.
   const incomplete = !proven && log.more === true && log.entries.length > 0;
   // Stops an entry from being left out, added, changed or moved: only the TPM's own history gives this value.

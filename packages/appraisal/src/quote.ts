@@ -1,5 +1,5 @@
 import type { Refusal } from '@kallio/codec';
-import type { Attestation, EvidenceMessage, OfferedPcrs } from '@kallio/evidence';
+import type { Attestation, EvidenceMessage, OfferedPcrs, ShownIma } from '@kallio/evidence';
 import {
   type AppraisalInput,
   bootOf,
@@ -14,9 +14,9 @@ import type { AppraisalPolicy } from './policy/schema.ts';
 
 /** A quote by itself, outside Kallio's evidence message: what somebody with files in hand has. */
 export interface QuoteInput
-  extends Pick<EvidenceMessage, 'eventLog' | 'ima'>,
-    Partial<Pick<EvidenceMessage, 'instanceLog' | 'inventory'>>,
+  extends Partial<Pick<EvidenceMessage, 'eventLog' | 'instanceLog' | 'inventory'>>,
     Pick<AppraisalInput, 'images' | 'endorsement'> {
+  readonly ima?: ShownIma | undefined;
   readonly quote: Attestation;
   readonly pcrs: readonly OfferedPcrs[];
   /** TPMT_PUBLIC of the AK. Whether it is an AK at all, and whose, is for the caller to know. */

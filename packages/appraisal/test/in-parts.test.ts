@@ -123,7 +123,17 @@ describe('an IMA log that is longer than one message', () => {
     const attester = measured();
     const { next } = show(attester, undefined, attester.part(0, 10));
     expect(heldOf(next, IMA_POLICY).ima).toBe(10);
-    expect(heldOf(next, policyFor(3)).ima).toBe(0);
+    const other = policyFor(FILES + 1);
+    expect(heldOf(next, other).ima).toBe(0);
+    // An attester that has not heard of it shows nothing new. That is a question of where to go on, and no log missing.
+    const { ima: _, ...nothingNew } = attester.part(10, 10).parts ?? {};
+    const unaware = show(attester, next, { parts: nothingNew }, other);
+    expect(codes(unaware)).toContain('LOG_POSITION');
+    expect(codes(unaware)).not.toContain('IMA_MISSING');
+    expect(unaware.platform.state).toBe('UNKNOWN');
+    expect(show(attester, unaware.next, attester.part(0, 10), other).platform.state).toBe('VERIFIED');
+    // By the policy of before, the same evidence is all there is to show.
+    expect(show(attester, next, { parts: nothingNew }).platform.state).toBe('VERIFIED');
   });
 });
 

@@ -45,6 +45,32 @@ describe('a reference set', () => {
     expect(set.has(one)).toBe(true);
   });
 
+  it('knows several at a time as it knows each', () => {
+    const alike = Array.from({ length: 40 }, (_, i) =>
+      concat(digest('alike').subarray(0, 31), Uint8Array.of(i)),
+    );
+    const sets = [some(5000), alike, [...some(5000), ...alike], []].map((digests) =>
+      referenceSetOf('file', 32, digests),
+    );
+    const asked = [...some(6000).slice(4900), ...alike, digest('none'), digest('none', 'sha384')].flatMap(
+      (one) => [
+        one,
+        // The same leading bytes, and another digest.
+        concat(one.subarray(0, one.length - 1), Uint8Array.of(0x77)),
+      ],
+    );
+    const slices = asked.map((one, i) => ({
+      data: concat(new Uint8Array(i % 5), one, new Uint8Array(3)),
+      start: i % 5,
+      end: (i % 5) + one.length,
+    }));
+    for (const set of sets) {
+      const found = new Uint8Array(slices.length);
+      set.hasEach(slices, found);
+      expect([...found]).toEqual(asked.map((one) => (set.has(one) ? 1 : 0)));
+    }
+  });
+
   it('finds digests that begin alike', () => {
     const alike = Array.from({ length: 500 }, (_, i) =>
       concat(new Uint8Array(28), Uint8Array.of(0, 0, i >> 8, i)),

@@ -33,7 +33,7 @@ export async function withServer<T>(
     );
   }
   const token = tokenFile === undefined ? undefined : readSecret(tokenFile);
-  const { Client } = await import('@kallio/protocol');
+  const { Client } = await import('@kallio/protocol/client');
   const client = new Client({
     url,
     ca: new TextDecoder().decode(readFile(ca)),
@@ -48,7 +48,7 @@ export async function withServer<T>(
 
 /** A client for a trust agent's UNIX socket. */
 export async function withAgent<T>(socket: string, use: (client: Client) => Promise<T>): Promise<T> {
-  const { Client } = await import('@kallio/protocol');
+  const { Client } = await import('@kallio/protocol/client');
   // A build session's closing waits for the TPM, the server and the log.
   const client = new Client({ url: `unix:${socket}`, timeoutMs: 120_000 });
   try {

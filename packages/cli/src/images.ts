@@ -1,5 +1,5 @@
-import type { ImageTarget } from '@kallio/oci';
-import type { SignedSource } from '@kallio/signature';
+import { type ImageTarget, openLayout, parseReference, Repository, writeLayout } from '@kallio/oci';
+import { layoutSource, type SignedSource } from '@kallio/signature';
 import { cliError } from './output/output.ts';
 
 const LAYOUT = 'oci:';
@@ -16,14 +16,13 @@ export interface NamedImage {
 }
 
 /** Parses an image's name; `OCI_REFERENCE` and `USAGE`. */
-export async function namedImage(text: string): Promise<NamedImage> {
-  const [oci, { layoutSource }] = await Promise.all([import('@kallio/oci'), import('@kallio/signature')]);
+export function namedImage(text: string): NamedImage {
   if (!text.startsWith(LAYOUT)) {
-    const reference = oci.parseReference(text);
+    const reference = parseReference(text);
     return {
       reference: reference.digest ?? reference.tag ?? 'latest',
-      open: async () => new oci.Repository(reference),
-      openTarget: async () => new oci.Repository(reference),
+      open: async () => new Repository(reference),
+      openTarget: async () => new Repository(reference),
     };
   }
   const [folder = '', digest] = text.slice(LAYOUT.length).split('@');
@@ -31,7 +30,7 @@ export async function namedImage(text: string): Promise<NamedImage> {
   return {
     folder,
     reference: digest ?? 'latest',
-    open: async () => layoutSource(await oci.openLayout(folder)),
-    openTarget: () => oci.writeLayout(folder),
+    open: async () => layoutSource(await openLayout(folder)),
+    openTarget: () => writeLayout(folder),
   };
 }

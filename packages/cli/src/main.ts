@@ -7,15 +7,20 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-const code = await runProgram(process.argv.slice(2), {
-  out: (text) => void process.stdout.write(text),
-  err: (text) => void process.stderr.write(text),
-  isTerminal: process.stderr.isTTY === true,
-});
-process.exitCode = code;
+async function main(): Promise<void> {
+  const code = await runProgram(process.argv.slice(2), {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    isTerminal: process.stderr.isTTY === true,
+  });
+  process.exitCode = code;
 
-/*
- * A TPM device that is stuck keeps a thread of this process waiting, and a process that ends, also by process.exit, waits
- * for its threads. All has been said by now: another program takes the place of this one, only to give its exit code.
- */
-setTimeout(() => process.execve?.('/bin/sh', ['sh', '-c', `exit ${code}`]), 2000).unref();
+  /*
+   * A TPM device that is stuck keeps a thread of this process waiting, and a process that ends, also by process.exit,
+   * waits for its threads. All has been said by now: another program takes the place of this one, only to give its exit
+   * code.
+   */
+  setTimeout(() => process.execve?.('/bin/sh', ['sh', '-c', `exit ${code}`]), 2000).unref();
+}
+
+void main();

@@ -36,11 +36,19 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
+/** The bytes of a text that has one byte a character. */
+function fromLatin1(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 /** SHA-256, 32 bytes. */
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
   const [first, second] = parts;
-  // In one call where it can be: a third of the time of a hash object (measured on 64 bytes).
-  if (first !== undefined && second === undefined) return new Uint8Array(hash('sha256', first, 'buffer'));
+  // In one call where it can be, which takes a third of a hash object's time; and as text of one byte a character, which
+  // takes a third of the time of an answer as a buffer (measured on 64 bytes).
+  if (first !== undefined && second === undefined) return fromLatin1(hash('sha256', first, 'binary'));
   const state = createHash('sha256');
   for (const part of parts) state.update(part);
   return new Uint8Array(state.digest());

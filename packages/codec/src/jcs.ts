@@ -45,12 +45,39 @@ function array(value: readonly unknown[]): string {
 
 function object(value: object): string {
   if (!isPlain(value)) return refuse('an object that is not plain');
+  const keys = Object.keys(value);
+  if (!areAscending(keys)) keys.sort();
   let out = '';
-  for (const key of Object.keys(value).sort()) {
+  for (const key of keys) {
     const member = value[key];
-    if (member !== undefined) out += `${out === '' ? '' : ','}${string(key)}:${canonicalize(member)}`;
+    if (member !== undefined) out += (out === '' ? '' : ',') + memberName(key) + canonicalize(member);
   }
   return `{${out}}`;
+}
+
+/** Most keys arrive in order: seeing that costs a tenth of sorting them. */
+function areAscending(keys: readonly string[]): boolean {
+  let before = '';
+  for (const key of keys) {
+    if (key < before) return false;
+    before = key;
+  }
+  return true;
+}
+
+/** Keys that were written before, as they are written: a document's are few, and come again in the next. */
+const names = new Map<string, string>();
+const MAX_NAMES = 1024;
+const MAX_NAME_LENGTH = 64;
+
+function memberName(key: string): string {
+  let name = names.get(key);
+  if (name === undefined) {
+    name = `${string(key)}:`;
+    // Stops whoever chooses keys from filling the memory with them.
+    if (names.size < MAX_NAMES && key.length <= MAX_NAME_LENGTH) names.set(key, name);
+  }
+  return name;
 }
 
 function isPlain(value: object): value is Readonly<Record<string, unknown>> {

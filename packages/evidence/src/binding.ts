@@ -63,11 +63,17 @@ export function partsOf(
 
 const decoded = new WeakMap<object, { readonly entries: string; readonly bytes: Uint8Array }>();
 
+/** An IMA part as it travels, or with its entries as a file holds them. */
+export type ShownIma = Omit<NonNullable<EvidenceMessage['ima']>, 'entries'> & {
+  readonly entries: string | Uint8Array;
+};
+
 /** The bytes of an IMA part. Decoded once for each part, for it is both hashed and judged, and may have 16 MiB. */
-export function imaBytes(part: NonNullable<EvidenceMessage['ima']>): Uint8Array {
-  const known = decoded.get(part);
-  if (known?.entries === part.entries) return known.bytes;
+export function imaBytes(part: ShownIma): Uint8Array {
   const { entries } = part;
+  if (typeof entries !== 'string') return entries;
+  const known = decoded.get(part);
+  if (known?.entries === entries) return known.bytes;
   const bytes = fromBase64(entries);
   decoded.set(part, { entries, bytes });
   return bytes;

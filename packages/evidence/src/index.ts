@@ -1,4 +1,11 @@
-export { type Binding, type EvidenceParts, imaBytes, partsOf, qualifyingData } from './binding.ts';
+export {
+  type Binding,
+  type EvidenceParts,
+  imaBytes,
+  partsOf,
+  qualifyingData,
+  type ShownIma,
+} from './binding.ts';
 export type { EvidenceCode } from './error.ts';
 export { type CommandLine, commandLines } from './eventlog/command-line.ts';
 export { decodeNote, type EventContent } from './eventlog/content.ts';
@@ -9,8 +16,8 @@ export { parseEventLog } from './eventlog/parse.ts';
 export { digestOfBank, eventDataIsMeasured, replayEventLog } from './eventlog/replay.ts';
 export { type SecureBootAuthority, type SecureBootState, secureBootState } from './eventlog/secure-boot.ts';
 export { ImaTextReader, readImaText } from './ima/ascii.ts';
-export { ImaLogReader, type ImaReadOptions, readImaLog } from './ima/binary.ts';
-export { decodeImaEntry, type ImaEntry, type ImaMeasurement } from './ima/entry.ts';
+export { ImaLogReader, type ImaReadOptions, imaEntries, readImaLog } from './ima/binary.ts';
+export { decodeImaEntry, type ImaDigest, type ImaEntry, type ImaMeasurement } from './ima/entry.ts';
 export { ImaReplay, type ImaReplayState, imaStart, replayIma } from './ima/replay.ts';
 export { writeImaLog } from './ima/write.ts';
 export {

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { equalBytes, fromBase64, fromHex, KallioError } from '@kallio/codec';
+import { equalBytes, fromBase64, fromHex, KallioError, toHex } from '@kallio/codec';
 import {
   type ClockInfo,
   type HashName,
@@ -12,7 +12,7 @@ import {
   type TpmtSignature,
   verifySignature,
 } from '@kallio/tpm/structures';
-import { evidenceError } from './error.ts';
+import { type EvidenceCode, evidenceError } from './error.ts';
 import type { Attestation } from './message.ts';
 
 /** What a quote proves once it has been verified. Nothing in here is taken from unsigned parts of a message. */
@@ -20,6 +20,8 @@ export interface VerifiedQuote {
   readonly bank: HashName;
   /** PCR values by number: exactly those that were quoted. */
   readonly pcrs: ReadonlyMap<number, Uint8Array>;
+  /** The digest over those values that was signed. */
+  readonly pcrDigest: Uint8Array;
   readonly clockInfo: ClockInfo;
   readonly firmwareVersion: bigint;
 }
@@ -112,17 +114,18 @@ export function quotedPcrs(
   }
   const bytes = offeredValues(offered, bank, pcrs);
   // Stops PCR values that are not the TPM's.
-  const digest = hash(digestHash, bytes, 'buffer');
-  if (!equalBytes(digest, attest.digest)) {
+  if (hash(digestHash, bytes, 'hex') !== toHex(attest.digest)) {
     throw evidenceError('PCR_DIGEST', 'The PCR values offered are not those that the TPM quoted.', {
       pointer: '/pcrs',
     });
   }
   const size = hashBytes(bank);
-  const values = pcrs.map((pcr, i) => [pcr, bytes.subarray(i * size, (i + 1) * size)] as const);
+  const values = new Map<number, Uint8Array>();
+  for (const pcr of pcrs) values.set(pcr, bytes.subarray(values.size * size, (values.size + 1) * size));
   return {
     bank,
-    pcrs: new Map(values),
+    pcrs: values,
+    pcrDigest: attest.digest,
     clockInfo: attest.clockInfo,
     firmwareVersion: attest.firmwareVersion,
   };
@@ -137,27 +140,39 @@ function offeredValues(offered: readonly OfferedPcrs[], bank: HashName, pcrs: re
       pointer: `/pcrs/${foreign}`,
     });
   }
-  const given = new Map(Object.entries(offered[0]?.values ?? {}));
-  const quoted = new Set(pcrs.map(String));
-  for (const pcr of given.keys()) {
-    // Names are compared as they are written: `07` is a number of a quoted PCR, and nobody has signed its value.
-    if (!quoted.has(pcr)) {
-      throw evidenceError('PCR_NOT_QUOTED', `A value of PCR ${pcr} is offered, which is not quoted.`, {
-        pointer: `pcr:${pcr}`,
-      });
-    }
-  }
+  const given = offered[0]?.values ?? {};
+  const named = Object.keys(given).length;
   let values = '';
   for (const pcr of pcrs) {
-    const value = given.get(String(pcr));
-    if (value === undefined || value.length !== hashBytes(bank) * 2) {
-      throw evidenceError('PCR_MISSING', `PCR ${pcr} is quoted, but its value is not offered.`, {
-        pointer: `pcr:${pcr}`,
-      });
-    }
+    const value = offeredValue(given, pcr);
+    if (named !== pcrs.length || value?.length !== hashBytes(bank) * 2) throw notAsQuoted(given, bank, pcrs);
     values += value;
   }
   return fromHex(values);
+}
+
+function offeredValue(given: OfferedPcrs['values'], pcr: number): string | undefined {
+  return Object.hasOwn(given, pcr) ? given[pcr] : undefined;
+}
+
+/** What is wrong with the values offered: something that was not quoted, or else that something quoted is missing. */
+function notAsQuoted(
+  given: OfferedPcrs['values'],
+  bank: HashName,
+  pcrs: readonly number[],
+): KallioError<EvidenceCode> {
+  const quoted = new Set(pcrs.map(String));
+  // Names are compared as they are written: `07` is a number of a quoted PCR, and nobody has signed its value.
+  const more = Object.keys(given).find((pcr) => !quoted.has(pcr));
+  if (more !== undefined) {
+    return evidenceError('PCR_NOT_QUOTED', `A value of PCR ${more} is offered, which is not quoted.`, {
+      pointer: `pcr:${more}`,
+    });
+  }
+  const missing = pcrs.find((pcr) => offeredValue(given, pcr)?.length !== hashBytes(bank) * 2);
+  return evidenceError('PCR_MISSING', `PCR ${missing} is quoted, but its value is not offered.`, {
+    pointer: `pcr:${missing}`,
+  });
 }
 
 const parsed = new WeakMap<Uint8Array, { readonly bytes: Uint8Array; readonly area: TpmtPublic }>();

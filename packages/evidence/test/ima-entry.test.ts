@@ -9,7 +9,16 @@ import {
   replayIma,
 } from '../src/index.ts';
 import { at, u32le } from './support/bytes.ts';
-import { binaryEntry, digestField, type Made, nameField, pcr10, pcrAfter, said } from './support/ima.ts';
+import {
+  binaryEntry,
+  digestField,
+  type Made,
+  nameField,
+  pcr10,
+  pcrAfter,
+  said,
+  written,
+} from './support/ima.ts';
 import { code } from './support/refusal.ts';
 
 // Entries as a kernel writes them, or as an attacker does, each flaw next to the entry without it.
@@ -67,7 +76,7 @@ describe('an IMA entry', () => {
       const [entry] = readImaLog(binaryEntry(made));
       if (entry === undefined) throw new Error('one entry');
       const old = made.template === 'ima';
-      expect(decodeImaEntry(entry)).toEqual({
+      expect(written(decodeImaEntry(entry))).toEqual({
         name,
         digest: {
           algorithm: old ? 'sha1' : 'sha256',

@@ -1,13 +1,25 @@
-import { type IncomingMessage, type RequestOptions, request as requestHttp } from 'node:http';
+import { once } from 'node:events';
+import {
+  type ClientRequest,
+  type IncomingMessage,
+  type RequestOptions,
+  request as requestHttp,
+} from 'node:http';
 
 /** What is asked of a registry. */
 export interface Question {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array | undefined;
+  readonly body?: Uint8Array | Streamed | undefined;
   /** How long question and answer may take, the answer's body with them, in milliseconds. */
   readonly budgetMs: number;
+}
+
+/** A body that is sent as it comes. What goes wrong in it breaks the question off, and is what the exchange ends with. */
+export interface Streamed {
+  readonly stream: AsyncIterable<Uint8Array>;
+  readonly length: number;
 }
 
 /** A registry's answer. Its body must be read or dropped: the connection waits for it. */
@@ -31,10 +43,10 @@ const MAX_DROPPED = 64 * 1024;
 export async function exchange(question: Question): Promise<Answer> {
   const until = performance.now() + question.budgetMs;
   try {
-    return answerOf(await once(question, until));
+    return answerOf(await ask(question, until));
   } catch (error) {
     // The server closed a kept connection while the question was on its way: it was never read, so it is asked again.
-    if (error instanceof Stale) return answerOf(await once(question, until));
+    if (error instanceof Stale) return answerOf(await ask(question, until));
     throw error;
   }
 }
@@ -42,7 +54,7 @@ export async function exchange(question: Question): Promise<Answer> {
 /** A kept connection that was closed by the other side before it answered. */
 class Stale extends Error {}
 
-async function once({ method, url, headers, body }: Question, until: number): Promise<IncomingMessage> {
+async function ask({ method, url, headers, body }: Question, until: number): Promise<IncomingMessage> {
   // TLS costs a command's start as much as the rest of Node: where a registry on this machine is asked, it isn't loaded.
   const request = url.protocol === 'https:' ? (await import('node:https')).request : requestHttp;
   const length: Record<string, number> = body === undefined ? {} : { 'content-length': body.length };
@@ -60,8 +72,23 @@ async function once({ method, url, headers, body }: Question, until: number): Pr
         sent.reusedSocket && error.code === 'ECONNRESET' && (method === 'GET' || method === 'HEAD');
       reject(again ? new Stale() : error);
     });
-    sent.end(body);
+    if (body === undefined || body instanceof Uint8Array) sent.end(body);
+    else void send(body.stream, sent);
   });
+}
+
+/** Sends a body as it comes, and no faster than it is taken. What goes wrong in it breaks the question off. */
+async function send(stream: AsyncIterable<Uint8Array>, sent: ClientRequest): Promise<void> {
+  const closed = new AbortController();
+  sent.once('close', () => closed.abort());
+  try {
+    for await (const piece of stream) {
+      if (!sent.write(piece)) await once(sent, 'drain', { signal: closed.signal });
+    }
+    sent.end();
+  } catch (error) {
+    sent.destroy(error instanceof Error ? error : new Error(String(error)));
+  }
 }
 
 function answerOf(message: IncomingMessage): Answer {

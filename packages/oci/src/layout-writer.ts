@@ -1,9 +1,11 @@
-import { existsSync } from 'node:fs';
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { createWriteStream, existsSync } from 'node:fs';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { type Digest, digestOf } from '@kallio/codec';
 import { openLayout } from './layout.ts';
 import { type Descriptor, MEDIA, REFERENCE_NAME } from './manifest.ts';
+import { checkedStream } from './source.ts';
 import type { ImageTarget } from './target.ts';
 
 /**
@@ -36,6 +38,17 @@ export async function writeLayout(dir: string): Promise<ImageTarget> {
   return {
     async pushBlob(bytes) {
       return { mediaType: 'application/octet-stream', digest: await put(bytes), size: bytes.length };
+    },
+    async pushStream(blob, open) {
+      const path = join(blobs, blob.digest.slice('sha256:'.length));
+      const temporary = `${path}.tmp`;
+      try {
+        await pipeline(checkedStream(await open(), blob), createWriteStream(temporary));
+        await rename(temporary, path);
+      } catch (error) {
+        await rm(temporary, { force: true });
+        throw error;
+      }
     },
     async pushManifest(bytes, mediaType, tag) {
       const digest = await put(bytes);

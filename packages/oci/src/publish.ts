@@ -1,11 +1,11 @@
 import { canonicalBytes, type Digest, digestOf, KallioError } from '@kallio/codec';
 import { ociError } from './error.ts';
 import { type Descriptor, type ImageManifest, MAX_CONFIG, MEDIA, parseManifest } from './manifest.ts';
-import { collect, type FoundManifest, type ImageSource, requireContent } from './source.ts';
+import type { FoundManifest, ImageSource } from './source.ts';
 import type { ImageTarget } from './target.ts';
 
-/** Largest layer that is copied through memory. */
-const MAX_LAYER = 2 * 1024 ** 3;
+/** Largest layer that is copied: bounds what a hostile manifest has written to a disk. */
+const MAX_LAYER = 16 * 1024 ** 3;
 /** Most referrers of one type that are copied: anybody who may push can attach more. */
 const MAX_COPIED = 64;
 
@@ -89,8 +89,12 @@ async function referrerManifest(source: ImageSource, digest: Digest) {
 
 async function copyBlobs(source: ImageSource, manifest: ImageManifest, target: ImageTarget): Promise<void> {
   for (const layer of manifest.layers) {
-    const bytes = await collect(await source.stream(layer), Math.min(layer.size, MAX_LAYER), layer.digest);
-    await target.pushBlob(requireContent(bytes, layer));
+    if (layer.size > MAX_LAYER) {
+      throw ociError('OCI_TOO_LARGE', `A layer of ${layer.size} bytes is not copied.`, {
+        pointer: layer.digest,
+      });
+    }
+    await target.pushStream(layer, () => source.stream(layer));
   }
   await target.pushBlob(await source.blob(manifest.config, MAX_CONFIG));
 }

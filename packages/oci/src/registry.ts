@@ -1,9 +1,10 @@
-import { type Digest, digestOf, isDigest } from '@kallio/codec';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type Digest, digestOf, isDigest, KallioError } from '@kallio/codec';
 import { ociError } from './error.ts';
-import { type Answer, exchange } from './exchange.ts';
+import { type Answer, exchange, type Streamed } from './exchange.ts';
 import { type Descriptor, MAX_MANIFEST, MEDIA, parseManifest } from './manifest.ts';
 import { isLoopback } from './reference.ts';
-import { collect, type FoundManifest, type ImageSource, requireContent } from './source.ts';
+import { checkedStream, collect, type FoundManifest, type ImageSource, requireContent } from './source.ts';
 import type { ImageTarget } from './target.ts';
 
 const ACCEPT = [MEDIA.index, MEDIA.manifest, MEDIA.dockerList, MEDIA.dockerManifest].join(', ');
@@ -81,10 +82,25 @@ export class Repository implements ImageSource, ImageTarget {
   /** Puts a blob there, unless it is there. */
   async pushBlob(bytes: Uint8Array): Promise<Descriptor> {
     const digest = digestOf(bytes);
-    const descriptor = { mediaType: 'application/octet-stream', digest, size: bytes.length };
+    if (!(await this.#hasBlob(digest))) await this.#upload(digest, bytes);
+    return { mediaType: 'application/octet-stream', digest, size: bytes.length };
+  }
+
+  async pushStream(
+    blob: Pick<Descriptor, 'digest' | 'size'>,
+    open: () => Promise<AsyncIterable<Uint8Array>>,
+  ): Promise<void> {
+    if (await this.#hasBlob(blob.digest)) return;
+    await this.#upload(blob.digest, { stream: checkedStream(await open(), blob), length: blob.size });
+  }
+
+  async #hasBlob(digest: Digest): Promise<boolean> {
     const there = await this.#send('HEAD', `${this.#base}/blobs/${digest}`);
     there.drop();
-    if (there.status === 200) return descriptor;
+    return there.status === 200;
+  }
+
+  async #upload(digest: Digest, body: Uint8Array | Streamed): Promise<void> {
     const start = await this.#send('POST', `${this.#base}/blobs/uploads/`);
     const location = start.header('location');
     if (start.status !== 202 || location === undefined) throw this.#failure('start an upload', start);
@@ -92,12 +108,11 @@ export class Repository implements ImageSource, ImageTarget {
     const url = new URL(location, this.#base);
     url.searchParams.set('digest', digest);
     const done = await this.#send('PUT', url.toString(), {
-      body: bytes,
+      body,
       headers: { 'content-type': 'application/octet-stream' },
     });
     if (done.status !== 201) throw this.#failure('store a blob', done);
     done.drop();
-    return descriptor;
   }
 
   /** Puts a manifest there, by tag or by its digest. */
@@ -173,7 +188,8 @@ export class Repository implements ImageSource, ImageTarget {
   /** Others write the index too: read, merge, write, and look whether the entry is still there. */
   async #addToFallback(subject: Digest, entry: Descriptor): Promise<void> {
     for (let attempt = 0; attempt < 8; attempt++) {
-      const manifests = await this.#fallback(subject);
+      const manifests = await this.#fallbackAmongWriters(subject, attempt);
+      if (manifests === undefined) continue;
       if (manifests.some((descriptor) => descriptor.digest === entry.digest)) return;
       const index = { schemaVersion: 2, mediaType: MEDIA.index, manifests: [...manifests, entry] };
       await this.pushManifest(Buffer.from(JSON.stringify(index)), MEDIA.index, fallbackTag(subject));
@@ -183,6 +199,17 @@ export class Repository implements ImageSource, ImageTarget {
     throw ociError('OCI_REFERRERS', 'Others keep overwriting the list of referrers of this image.', {
       hint: 'Try again; or use a registry with the referrers API.',
     });
+  }
+
+  /** The list while others write it: docker-registry answers 500 for a tag whose file is just being replaced. */
+  async #fallbackAmongWriters(subject: Digest, attempt: number): Promise<readonly Descriptor[] | undefined> {
+    try {
+      return await this.#fallback(subject);
+    } catch (error) {
+      if (!(error instanceof KallioError) || error.code !== 'OCI_REGISTRY') throw error;
+      await wait(20 * 2 ** attempt);
+      return undefined;
+    }
   }
 
   /** The answer, or undefined for 404. `size` is how many bytes are expected. */
@@ -197,7 +224,11 @@ export class Repository implements ImageSource, ImageTarget {
   async #send(
     method: 'GET' | 'HEAD' | 'POST' | 'PUT',
     address: string,
-    { body, headers, size = 0 }: { body?: Uint8Array; headers?: Record<string, string>; size?: number } = {},
+    {
+      body,
+      headers,
+      size = 0,
+    }: { body?: Uint8Array | Streamed; headers?: Record<string, string>; size?: number } = {},
   ): Promise<Answer> {
     const transferMs = Math.min(Math.max(size, body?.length ?? 0) / SLOWEST, MAX_TRANSFER_MS);
     const budgetMs = Math.ceil(TIMEOUT_MS + transferMs);
@@ -243,6 +274,8 @@ export class Repository implements ImageSource, ImageTarget {
       const answer = await exchange(question);
       return { ...answer, body: this.#unbroken(answer.body) };
     } catch (cause) {
+      // What was sent was refused on its way: that says more than that the question broke off.
+      if (cause instanceof KallioError) throw cause;
       throw this.#unreachable(cause);
     }
   }

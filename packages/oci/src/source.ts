@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { type Digest, digestOf } from '@kallio/codec';
 import { ociError } from './error.ts';
 import type { Descriptor } from './manifest.ts';
@@ -52,4 +53,41 @@ export async function collect(
     chunks.push(chunk);
   }
   return new Uint8Array(Buffer.concat(chunks));
+}
+
+/**
+ * A stream that is handed on as it comes, and refused while it goes by when it is not the content that a descriptor names:
+ * longer, shorter, or other bytes. The last piece is held back until the digest holds, so that whoever writes it down never
+ * has a whole blob of other content.
+ */
+export async function* checkedStream(
+  stream: AsyncIterable<Uint8Array>,
+  { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
+): AsyncGenerator<Uint8Array> {
+  const hash = createHash('sha256');
+  let length = 0;
+  let held: Uint8Array | undefined;
+  for await (const piece of stream) {
+    if (piece.length === 0) continue;
+    length += piece.length;
+    if (length > size) {
+      throw ociError('OCI_TOO_LARGE', `${digest} is longer than the ${size} bytes that it should have.`, {
+        pointer: digest,
+      });
+    }
+    hash.update(piece);
+    if (held !== undefined) yield held;
+    held = piece;
+  }
+  if (length !== size) {
+    throw ociError('OCI_SIZE_MISMATCH', `${digest} should have ${size} bytes and has ${length}.`, {
+      pointer: digest,
+    });
+  }
+  if (`sha256:${hash.digest('hex')}` !== digest) {
+    throw ociError('OCI_DIGEST_MISMATCH', `What was given for ${digest} is something else.`, {
+      pointer: digest,
+    });
+  }
+  if (held !== undefined) yield held;
 }

@@ -5,6 +5,11 @@ import type { Descriptor } from './manifest.ts';
 export interface ImageTarget {
   /** Puts a blob there, unless it is there. */
   pushBlob(bytes: Uint8Array): Promise<Descriptor>;
+  /** Puts a blob there that is too large to hold, unless it is there. Other content than the descriptor's is refused. */
+  pushStream(
+    blob: Pick<Descriptor, 'digest' | 'size'>,
+    open: () => Promise<AsyncIterable<Uint8Array>>,
+  ): Promise<void>;
   /** Puts a manifest there, by tag or by its digest. */
   pushManifest(bytes: Uint8Array, mediaType: string, tag?: string): Promise<Digest>;
   /** Puts a manifest there that belongs to `subject`, and lists it among what belongs to it. */

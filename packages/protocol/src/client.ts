@@ -1,7 +1,7 @@
 import { decodeShape, KallioError, parseJson, type Refusal } from '@kallio/codec';
 import { Agent, type Dispatcher, request } from 'undici';
 import { ErrorReply, type ProtocolCode } from './common.ts';
-import type { CallInput, Reply, Route } from './route.ts';
+import { type CallInput, fillPath, type Reply, type Route } from './route.ts';
 
 /** How to reach a server, and how to know it. */
 export interface ClientOptions {
@@ -149,11 +149,6 @@ async function readAll(body: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
     chunks.push(chunk);
   }
   return new Uint8Array(Buffer.concat(chunks));
-}
-
-/** A route's path with its parameters filled in, each percent-encoded. */
-export function fillPath(path: string, params: Record<string, unknown>): string {
-  return path.replace(/:([A-Za-z]+)/g, (_, name: string) => encodeURIComponent(String(params[name])));
 }
 
 /** The server has no time now, and says when to come again. */

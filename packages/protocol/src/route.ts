@@ -30,3 +30,8 @@ export type Reply<R extends Route> = Static<R['reply']>;
 export function route<const R extends Route>(declaration: R): R {
   return declaration;
 }
+
+/** A route's path with its parameters filled in, each percent-encoded. */
+export function fillPath(path: string, params: Record<string, unknown>): string {
+  return path.replace(/:([A-Za-z]+)/g, (_, name: string) => encodeURIComponent(String(params[name])));
+}

@@ -141,6 +141,20 @@ describe('between a session’s quotes', () => {
     await hasFailed(session, 'SESSION_PLATFORM_NOT_VERIFIED');
   });
 
+  it('the closing quote is not one that was made before the opening one', async () => {
+    const created = await client.call(sessionCreate, { body: { purpose: 'image-build' } });
+    const { session } = created;
+    // Quoted for an image that was there already, while the session was still to be opened.
+    const early = await builder.closing(client, session, image, statement);
+    const evidence = await builder.evidence({ purpose: 'session-open', nonce: created.nonce, session });
+    await client.call(sessionOpen, { params: { session }, body: { evidence } });
+    const closing = client.call(sessionClose, { params: { session }, body: early });
+    await expect(closing).rejects.toThrow(code('SESSION_CLOCK_WENT_BACK'));
+    await hasFailed(session, 'SESSION_CLOCK_WENT_BACK');
+    // The honest twin: the same, quoted afterwards.
+    expect(await close(await builder.openSession(client))).toMatchObject({ state: 'closed' });
+  });
+
   it('the TPM is not cleared', async () => {
     const session = await builder.openSession(client);
     await one.clear();

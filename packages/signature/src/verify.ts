@@ -64,7 +64,9 @@ export async function verifyImageSignature(input: SignatureInput): Promise<Image
     return await run(input, trail);
   } catch (error) {
     if (!(error instanceof KallioError)) throw error;
-    return { ok: false, steps: trail.steps, refusal: error.toJSON() };
+    const { payload } = trail;
+    const shown = payload === undefined ? {} : { payload };
+    return { ok: false, steps: trail.steps, refusal: error.toJSON(), ...shown };
   }
 }
 
@@ -77,6 +79,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
     () => parseBundle(input.bundle),
     () => 'a Sigstore bundle v0.3 with one signature and one log entry',
   );
+  trail.payload = bundle.payload;
 
   // Stops a signature that was moved here from another image.
   const head = await trail.step(

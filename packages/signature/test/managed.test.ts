@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fromBase64 } from '@kallio/codec';
-import { describe, expect, test } from 'vitest';
-import { makeTrustedRoot, verifyBundleWithKey } from '../src/index.ts';
+import { digestOf, fromBase64, utf8 } from '@kallio/codec';
+import { afterAll, describe, expect, test } from 'vitest';
+import { makeTrustedRoot, parseClaims, verifyBundleWithKey } from '../src/index.ts';
+import { build, claimsOf, manifestDigest, TestServer, testKey } from './support/honest.ts';
 
 const vectors = join(import.meta.dirname, '../../../../shared/vectors/sigstore-bundles');
 
@@ -106,3 +107,47 @@ describe.skipIf(!existsSync(vectors))(
     });
   },
 );
+
+describe('a bundle of this project’s own', () => {
+  const server = new TestServer();
+  const key = testKey();
+  afterAll(() => server.close());
+  const trusts = (log: TestServer) =>
+    makeTrustedRoot([{ publicKey: log.logKey.spki, origin: log.origin, validFrom: new Date(0) }]);
+  const judged = async (
+    trustedRoot: Uint8Array,
+    artifact: Uint8Array | typeof manifestDigest = manifestDigest,
+  ) => {
+    const { bundle } = await build(server, key);
+    return verifyBundleWithKey({ bundle, publicKey: key.spki, trustedRoot, artifact });
+  };
+
+  test('is accepted with its key and log, and refused by what trusts another log, or is no trusted root', async () => {
+    expect((await judged(trusts(server))).logIndex).toBeGreaterThanOrEqual(0);
+    const other = new TestServer();
+    await expect(judged(trusts(other))).rejects.toMatchObject({ code: 'BUNDLE_LOG_UNTRUSTED' });
+    await other.close();
+    for (const nonsense of ['{}', '{"tlogs":[{}]}', '{"tlogs":{}}']) {
+      await expect(judged(utf8(nonsense))).rejects.toMatchObject({ code: 'BUNDLE_TRUSTED_ROOT' });
+    }
+  });
+});
+
+describe('claims that a builder wants signed', () => {
+  test('are taken as they should be, and refused with a field more, less, or an index that names itself', () => {
+    const { subject, image, fileManifest } = claimsOf();
+    expect(parseClaims(JSON.parse(JSON.stringify(claimsOf())))).toEqual(claimsOf());
+    const one = { digest: digestOf(utf8('an image')), os: 'linux', architecture: 'amd64' };
+    const index = (digest: string) => ({ subject, fileManifest, image: { index: [{ ...one, digest }] } });
+    expect(parseClaims(index(one.digest))).toBeDefined();
+    for (const bad of [
+      { subject, image },
+      { subject, image, fileManifest, tier: 'A' },
+      { subject: { ...subject, digest: 'sha256:AB' }, image, fileManifest },
+      index(subject.digest),
+      'claims',
+    ]) {
+      expect(() => parseClaims(bad)).toThrow(expect.objectContaining({ code: 'BUILD_CLAIMS' }));
+    }
+  });
+});

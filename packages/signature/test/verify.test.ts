@@ -310,6 +310,31 @@ describe('a signature is refused', () => {
     expect(codeOf(await judge(bundle))).toBe('SIGNATURE_LOG_LEAF');
   });
 
+  test('when the proof is of another leaf', async () => {
+    const other = await build(server, key, { claims: claimsOf(otherImage) });
+    const log = await server.log();
+    const { bundle } = await build(server, key, {
+      entry: (entry) => {
+        const theirs = log.entry(other.entry.logIndex).inclusionProof;
+        return proof(entry, { ...theirs, logIndex: entry.logIndex });
+      },
+    });
+    expect(codeOf(await judge((await honest()).bundle))).toBeUndefined();
+    expect(codeOf(await judge(bundle))).toMatch(/^LOG_PROOF_(MISMATCH|MALFORMED)$/);
+    // The other leaf itself, where this one should stand: its place, its proof, all in order.
+    const swapped = await build(server, key, {
+      entry: (entry) => stamped({ ...log.entry(other.entry.logIndex), body: entry.body }),
+    });
+    expect(codeOf(await judge(swapped.bundle))).toBe('LOG_PROOF_MISMATCH');
+  });
+
+  test('when what was signed was no in-toto statement, and is shown as one', async () => {
+    const { payload } = await honest();
+    const swapped = makeEnvelope(payload, dsseSign(payload, key, 'text/plain'));
+    const { bundle } = await build(server, key, { envelope: () => swapped });
+    expect(codeOf(await judge(bundle))).toBe('SIGNATURE_INVALID');
+  });
+
   test('when the log is another one, or of another name', async () => {
     const { bundle } = await honest();
     const other = new TestServer();

@@ -20,6 +20,11 @@ export class PathClasses {
     this.#others = classes.find(({ paths }) => paths === undefined)?.name;
   }
 
+  /** Name of the class of every path, where the policy tells no paths apart. */
+  get ofAll(): string | undefined {
+    return this.#files.size === 0 && this.#folders.size === 0 ? this.#others : undefined;
+  }
+
   /** Name of the path's class; `undefined` where the policy has none for it. */
   of(path: string): string | undefined {
     const file = this.#files.get(path);

@@ -1,5 +1,5 @@
 import { fromHex } from '@kallio/codec';
-import { type DigestKind, type ReferenceSet, referenceSetOf } from './set.ts';
+import { type DigestKind, type DigestSlice, type ReferenceSet, referenceSetOf } from './set.ts';
 
 /** Several reference sets, asked as one. */
 export class DigestIndex {
@@ -9,9 +9,17 @@ export class DigestIndex {
     this.#sets = sets;
   }
 
-  has(kind: DigestKind, digest: Uint8Array): boolean {
-    for (const set of this.#sets) if (set.kind === kind && set.has(digest)) return true;
+  /** True for a digest of one of the sets: all of `bytes`, or what stands there from `start` to `end`. */
+  has(kind: DigestKind, bytes: Uint8Array, start = 0, end = bytes.length): boolean {
+    for (const set of this.#sets) if (set.kind === kind && set.has(bytes, start, end)) return true;
     return false;
+  }
+
+  /** As {@link DigestIndex.has}, for several at a time: 1 for each that a set has. */
+  hasEach(kind: DigestKind, digests: readonly DigestSlice[]): Uint8Array {
+    const found = new Uint8Array(digests.length);
+    for (const set of this.#sets) if (set.kind === kind) set.hasEach(digests, found);
+    return found;
   }
 }
 

@@ -244,7 +244,7 @@ function requireBuiltSince(built: readonly Built[], opened: number, reproducible
     const time = created === undefined ? 0 : Date.parse(created);
     if (!(time > 0 && time < opened - TIME_GRAIN)) continue;
     throw cliError(
-      'CLI_IMAGE_OLDER',
+      'BUILD_IMAGE_OLDER',
       `The image ${manifest.digest} says that it was created at ${created}, before the session was opened.`,
       'Was it taken from a cache? Build without one. If the builder sets that time on purpose, say --reproducible.',
     );

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { agentAttest, agentRotateSigningKey, agentSigningState, agentStatus } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { withAgent } from '../connect.ts';
 import { type Context, command } from '../context.ts';
@@ -95,7 +96,6 @@ async function run({ output }: Context, path: string): Promise<void> {
 }
 
 async function status({ output }: Context, socket: string): Promise<void> {
-  const { agentStatus } = await import('@kallio/protocol');
   const shown = await withAgent(socket, (client) => client.call(agentStatus, {}));
   const tier = shown.tier === undefined ? '' : `, tier ${shown.tier}`;
   output.result(
@@ -105,7 +105,6 @@ async function status({ output }: Context, socket: string): Promise<void> {
 }
 
 async function attest(context: Context, socket: string): Promise<void> {
-  const { agentAttest } = await import('@kallio/protocol');
   const shown = await withAgent(socket, (client) => client.call(agentAttest, {}));
   context.exit = shown.state === 'VERIFIED' ? 0 : 1;
   context.output.result(shown, `${shown.state} (result ${shown.result})`);
@@ -118,13 +117,11 @@ async function shim({ output }: Context, { stateDir, socket, runtime }: ShimFlag
 }
 
 async function signingState({ output }: Context, socket: string): Promise<void> {
-  const { agentSigningState } = await import('@kallio/protocol');
   const state = await withAgent(socket, (client) => client.call(agentSigningState, {}));
   output.result(state, JSON.stringify(state, null, 2));
 }
 
 async function rotateSigningKey({ output }: Context, socket: string): Promise<void> {
-  const { agentRotateSigningKey } = await import('@kallio/protocol');
   const shown = await withAgent(socket, (client) => client.call(agentRotateSigningKey, {}));
   output.result(shown, `The signing key is ${shown.signingKey} from now on.`);
 }

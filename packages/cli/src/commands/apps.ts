@@ -1,4 +1,13 @@
 import type { AppInstanceInfo, AppLcmOpOcc, Client } from '@kallio/protocol';
+import {
+  instanceCreate,
+  instanceDelete,
+  instanceInstantiate,
+  instanceShow,
+  instancesList,
+  instanceTerminate,
+  opOccShow,
+} from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -52,7 +61,6 @@ export function appsCommand(context: Context): Command {
 }
 
 async function start(context: Context, appDId: string, flags: StartFlags): Promise<void> {
-  const { instanceCreate, instanceInstantiate, instanceShow } = await import('@kallio/protocol');
   const { operation, instance } = await withServer(flags, async (client) => {
     const { id } = await client.call(instanceCreate, {
       body: { appDId, ...(flags.name === undefined ? {} : { appInstanceName: flags.name }) },
@@ -69,7 +77,6 @@ async function start(context: Context, appDId: string, flags: StartFlags): Promi
 }
 
 async function stop(context: Context, id: string, flags: ServerOptions & WaitFlags): Promise<void> {
-  const { instanceDelete, instanceTerminate } = await import('@kallio/protocol');
   const params = { appInstanceId: id };
   const operation = await withServer(flags, async (client) => {
     const { appLcmOpOccId } = await client.call(instanceTerminate, { params, body: {} });
@@ -89,7 +96,6 @@ async function finished(
   client: Client,
   appLcmOpOccId: string,
 ): Promise<AppLcmOpOcc> {
-  const { opOccShow } = await import('@kallio/protocol');
   return untilEnded(context, flags, {
     name: `The operation ${appLcmOpOccId}`,
     ask: () => client.call(opOccShow, { params: { appLcmOpOccId } }),
@@ -100,7 +106,6 @@ async function finished(
 }
 
 async function list({ output }: Context, flags: ServerOptions): Promise<void> {
-  const { instancesList } = await import('@kallio/protocol');
   const apps = await withServer(flags, (client) => client.call(instancesList, {}));
   output.result({ apps }, appTable(apps));
 }
@@ -124,7 +129,6 @@ function appTable(apps: readonly AppInstanceInfo[]): string {
 }
 
 async function show({ output }: Context, id: string, flags: ServerOptions): Promise<void> {
-  const { instanceShow } = await import('@kallio/protocol');
   const shown = await withServer(flags, (client) =>
     client.call(instanceShow, { params: { appInstanceId: id } }),
   );

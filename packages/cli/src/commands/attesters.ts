@@ -1,4 +1,5 @@
 import type { Admission, AttesterSummary } from '@kallio/protocol';
+import { attesterDecide, attesterHistory, attesterPush, attesterShow, attestersList } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -62,7 +63,6 @@ export function attestersCommand(context: Context): Command {
 }
 
 async function list({ output }: Context, flags: ServerOptions): Promise<void> {
-  const { attestersList } = await import('@kallio/protocol');
   const { attesters } = await withServer(flags, (client) => client.call(attestersList, {}));
   const rows = attesters.map((a) => [
     a.attester,
@@ -85,7 +85,6 @@ async function list({ output }: Context, flags: ServerOptions): Promise<void> {
 }
 
 async function show({ output }: Context, attester: string, flags: ServerOptions): Promise<void> {
-  const { attesterShow, attestersList } = await import('@kallio/protocol');
   const { shown, attesters } = await withServer(flags, async (client) => ({
     shown: await client.call(attesterShow, { params: { attester } }),
     attesters: (await client.call(attestersList, {})).attesters,
@@ -98,7 +97,6 @@ async function show({ output }: Context, attester: string, flags: ServerOptions)
 }
 
 async function history({ output }: Context, attester: string, flags: ServerOptions): Promise<void> {
-  const { attesterHistory } = await import('@kallio/protocol');
   const shown = await withServer(flags, (client) => client.call(attesterHistory, { params: { attester } }));
   const row = ({ at, admission, by, ek, ak, reason }: Admission) => {
     return [at, admission, by, short(ek), short(ak), reason?.code ?? ''];
@@ -108,7 +106,6 @@ async function history({ output }: Context, attester: string, flags: ServerOptio
 }
 
 async function push({ output }: Context, attester: string, flags: ServerOptions): Promise<void> {
-  const { attesterPush } = await import('@kallio/protocol');
   const shown = await withServer(flags, (client) => client.call(attesterPush, { params: { attester } }));
   output.result(shown, shown.asked ? `${attester} was asked.` : `${attester} is not connected.`);
 }
@@ -119,7 +116,6 @@ async function decide(
   decision: 'admit' | 'refuse',
   flags: ServerOptions & { ek: string },
 ): Promise<void> {
-  const { attesterDecide } = await import('@kallio/protocol');
   const shown = await withServer(flags, (client) =>
     client.call(attesterDecide, { params: { attester }, body: { decision, ek: flags.ek } }),
   );

@@ -1,3 +1,5 @@
+import { fromUtf8, isDigest, KallioError } from '@kallio/codec';
+import { MAX_BUNDLE, publicKeyOfPem, verifyBundleWithKey } from '@kallio/signature';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
 import { readBounded, readFile } from '../files.ts';
@@ -31,8 +33,6 @@ export function bundleCommand(context: Context): Command {
 }
 
 async function verify(context: Context, artifact: string, flags: Flags): Promise<void> {
-  const [{ fromUtf8, isDigest, KallioError }, { MAX_BUNDLE, publicKeyOfPem, verifyBundleWithKey }] =
-    await Promise.all([import('@kallio/codec'), import('@kallio/signature')]);
   const files = {
     key: readFile(flags.key),
     trustedRoot: readFile(flags.trustedRoot),

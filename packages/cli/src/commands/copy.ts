@@ -1,3 +1,6 @@
+import { isDigest } from '@kallio/codec';
+import { childrenOf, copyImage, copyReferrers } from '@kallio/oci';
+import { ATTACHED_TYPES, parseImagePolicy, verifyImage } from '@kallio/signature';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
 import { readJson } from '../files.ts';
@@ -18,20 +21,15 @@ export function copyCommand(context: Context): Command {
 }
 
 async function copy(context: Context, from: string, to: string, policyFile?: string): Promise<void> {
-  const [oci, signature, { isDigest }] = await Promise.all([
-    import('@kallio/oci'),
-    import('@kallio/signature'),
-    import('@kallio/codec'),
-  ]);
-  const [source, target] = await Promise.all([namedImage(from), namedImage(to)]);
+  const [source, target] = [namedImage(from), namedImage(to)];
   if (isDigest(target.reference))
     throw cliError('USAGE', 'A copy is named by a tag; its digest is the image’s.');
   const opened = await source.open();
   const found = await opened.manifest(source.reference);
   if (policyFile !== undefined) {
-    const policy = signature.parseImagePolicy(readJson(policyFile));
+    const policy = parseImagePolicy(readJson(policyFile));
     // By the digest found: what is verified is what is copied, wherever the tag moves meanwhile.
-    const verdict = await signature.verifyImage(found.digest, opened, policy, new Date());
+    const verdict = await verifyImage(found.digest, opened, policy, new Date());
     if (!verdict.ok) {
       context.exit = 1;
       const { code, message } = verdict.refusal;
@@ -45,10 +43,10 @@ async function copy(context: Context, from: string, to: string, policyFile?: str
   const into = await target.openTarget();
   context.output.progress(`… copy ${found.digest}`);
   // Under its digest first: the tag moves only to an image whose signature is there.
-  await oci.copyImage(opened, found, into);
+  await copyImage(opened, found, into);
   let attached = 0;
-  for (const { digest } of [found, ...(await oci.childrenOf(opened, found))]) {
-    attached += await oci.copyReferrers(opened, digest, signature.ATTACHED_TYPES, into);
+  for (const { digest } of [found, ...(await childrenOf(opened, found))]) {
+    attached += await copyReferrers(opened, digest, ATTACHED_TYPES, into);
   }
   await into.pushManifest(found.bytes, found.mediaType, target.reference);
   context.output.result(

@@ -1,5 +1,6 @@
 import { KallioError, toHex } from '@kallio/codec';
 import type { EventLog, MeasureRecord } from '@kallio/evidence';
+import { parseEventLog, parseMeasureLog, replayEventLog, replayMeasureLog } from '@kallio/evidence';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
 import { readBounded } from '../files.ts';
@@ -56,13 +57,11 @@ async function eventlog(context: Context, files: readonly string[], flags: Flags
 }
 
 async function show(context: Context, files: readonly string[], flags: Flags): Promise<void> {
-  const [{ replayEventLog, replayMeasureLog }, { showFirmwareLog, showRecord }, { plain }, { valueLines }] =
-    await Promise.all([
-      import('@kallio/evidence'),
-      import('../logs/event-log.ts'),
-      import('../logs/plain.ts'),
-      import('../logs/values.ts'),
-    ]);
+  const [{ showFirmwareLog, showRecord }, { plain }, { valueLines }] = await Promise.all([
+    import('../logs/event-log.ts'),
+    import('../logs/plain.ts'),
+    import('../logs/values.ts'),
+  ]);
   const logs = await read(files);
   const { firmware, records } = logs;
   const bank = flags.bank === undefined ? usualBank(logs) : bankOf(flags.bank);
@@ -98,7 +97,6 @@ async function show(context: Context, files: readonly string[], flags: Flags): P
 }
 
 async function read(files: readonly string[]): Promise<Logs> {
-  const { parseEventLog, parseMeasureLog } = await import('@kallio/evidence');
   let logs: Logs = {};
   for (const file of files) {
     const bytes = readBounded(file, MAX_LOG);

@@ -1,5 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import { decodeShape, KallioError } from '@kallio/codec';
 import type { ServerEvent } from '@kallio/protocol';
+import { EVENT_STREAM, events, eventsList, ServerEvent as Shape } from '@kallio/protocol';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -23,7 +25,6 @@ function eventNumber(text: string): number {
 }
 
 async function list({ output }: Context, flags: EventFlags): Promise<void> {
-  const { eventsList } = await import('@kallio/protocol');
   const events = await withServer(flags, async (client) => {
     const all: ServerEvent[] = [];
     for (let after = flags.after ?? 0; ; ) {
@@ -42,8 +43,6 @@ async function list({ output }: Context, flags: EventFlags): Promise<void> {
 
 /** Follows until told to stop, over ends of the stream and restarts of the server. */
 async function follow({ output }: Context, flags: EventFlags): Promise<void> {
-  const { EVENT_STREAM, ServerEvent: Shape, events, eventsList } = await import('@kallio/protocol');
-  const { decodeShape, KallioError } = await import('@kallio/codec');
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
   await withServer(flags, async (client) => {

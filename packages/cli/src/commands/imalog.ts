@@ -1,5 +1,6 @@
 import { KallioError, toHex } from '@kallio/codec';
 import type { ImaEntry, ImaMeasurement } from '@kallio/evidence';
+import { decodeImaEntry, ImaReplay } from '@kallio/evidence';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
 import { bankOf } from '../logs/bank.ts';
@@ -33,8 +34,7 @@ Exit codes: 0 printed, 2 a list that can’t be used.`,
 }
 
 async function imalog(context: Context, file: string, flags: Flags): Promise<void> {
-  const [{ decodeImaEntry, ImaReplay }, { imaEntriesOf }, { printable }] = await Promise.all([
-    import('@kallio/evidence'),
+  const [{ imaEntriesOf }, { printable }] = await Promise.all([
     import('../logs/ima-file.ts'),
     import('../logs/plain.ts'),
   ]);

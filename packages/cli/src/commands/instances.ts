@@ -1,3 +1,4 @@
+import { attestersList, resultShow } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -24,7 +25,6 @@ export function instancesCommand(context: Context): Command {
 }
 
 async function list(context: Context, flags: ServerOptions & { device?: string }): Promise<void> {
-  const { attestersList, resultShow } = await import('@kallio/protocol');
   const instances = await withServer(flags, async (client) => {
     const { attesters } = await client.call(attestersList, {});
     const devices = attesters.filter(

@@ -1,4 +1,5 @@
 import type { AttesterKind } from '@kallio/protocol';
+import { joinTokenCreate } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -30,7 +31,6 @@ export function joinTokenCommand(context: Context): Command {
 }
 
 async function create({ output }: Context, flags: Flags): Promise<void> {
-  const { joinTokenCreate } = await import('@kallio/protocol');
   const body = {
     uses: Number(flags.uses),
     ttlSeconds: Number(flags.ttl),

@@ -1,3 +1,8 @@
+import { fromBase64, fromUtf8 } from '@kallio/codec';
+import { publishReferrer } from '@kallio/oci';
+import { LOG_CHECKPOINT, logEntry, logProof, trustShow } from '@kallio/protocol';
+import { makeTrustedRoot, proofArtifact } from '@kallio/signature';
+import { trustedLog, verifyLogEntry } from '@kallio/tlog';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -42,18 +47,12 @@ export function logCommand(context: Context): Command {
 }
 
 async function checkpoint({ output }: Context, flags: ServerOptions): Promise<void> {
-  const { LOG_CHECKPOINT } = await import('@kallio/protocol');
   const bytes = await withServer(flags, (client) => client.raw('GET', LOG_CHECKPOINT), 'public');
   const text = new TextDecoder().decode(bytes);
   output.result({ checkpoint: text }, text);
 }
 
 async function entry({ output }: Context, index: string, flags: ServerOptions): Promise<void> {
-  const [{ logEntry, trustShow }, { trustedLog, verifyLogEntry }, { fromBase64 }] = await Promise.all([
-    import('@kallio/protocol'),
-    import('@kallio/tlog'),
-    import('@kallio/codec'),
-  ]);
   const { found, trust } = await withServer(
     flags,
     async (client) => ({
@@ -76,7 +75,6 @@ async function proof(
   index: string,
   flags: ServerOptions & { readonly attach?: string },
 ): Promise<void> {
-  const { logProof } = await import('@kallio/protocol');
   const reply = await withServer(
     flags,
     (client) => client.call(logProof, { params: { index: Number(index) } }),
@@ -86,10 +84,6 @@ async function proof(
     output.result(reply, reply.proof.trimEnd());
     return;
   }
-  const [{ publishReferrer }, { proofArtifact }] = await Promise.all([
-    import('@kallio/oci'),
-    import('@kallio/signature'),
-  ]);
   const named = await namedImage(flags.attach);
   const target = await named.openTarget();
   const found = await (await named.open()).manifest(named.reference);
@@ -101,11 +95,6 @@ async function proof(
 }
 
 async function trustedRoot({ output }: Context, flags: ServerOptions): Promise<void> {
-  const [{ trustShow }, { makeTrustedRoot }, { fromBase64, fromUtf8 }] = await Promise.all([
-    import('@kallio/protocol'),
-    import('@kallio/signature'),
-    import('@kallio/codec'),
-  ]);
   const { log } = await withServer(flags, (client) => client.call(trustShow, {}), 'public');
   // A log's key is the log: it was this log's from its first entry on.
   const root = makeTrustedRoot([

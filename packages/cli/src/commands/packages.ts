@@ -1,4 +1,12 @@
 import type { AppPkgInfo, Client } from '@kallio/protocol';
+import {
+  fillPath,
+  PACKAGE_CONTENT,
+  packageCreate,
+  packageDelete,
+  packageShow,
+  packagesList,
+} from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -47,10 +55,7 @@ export function packagesCommand(context: Context): Command {
 }
 
 async function create(context: Context, file: string, flags: ServerOptions & WaitFlags): Promise<void> {
-  const [{ fillPath, PACKAGE_CONTENT, packageCreate }, { zipSync }] = await Promise.all([
-    import('@kallio/protocol'),
-    import('fflate'),
-  ]);
+  const { zipSync } = await import('fflate');
   const appd = readJson(file);
   const named = descriptorNames(appd);
   const shown = await withServer(flags, async (client) => {
@@ -73,7 +78,6 @@ async function checked(
   client: Client,
   appPkgId: string,
 ): Promise<AppPkgInfo> {
-  const { packageShow } = await import('@kallio/protocol');
   return untilEnded(context, flags, {
     name: `The check of the package ${appPkgId}`,
     ask: () => client.call(packageShow, { params: { appPkgId } }),
@@ -84,7 +88,6 @@ async function checked(
 }
 
 async function list({ output }: Context, flags: ServerOptions): Promise<void> {
-  const { packagesList } = await import('@kallio/protocol');
   const packages = await withServer(flags, (client) => client.call(packagesList, {}));
   const rows = packages.map((p) => [
     p.id,
@@ -105,13 +108,11 @@ async function list({ output }: Context, flags: ServerOptions): Promise<void> {
 }
 
 async function show({ output }: Context, id: string, flags: ServerOptions): Promise<void> {
-  const { packageShow } = await import('@kallio/protocol');
   const shown = await withServer(flags, (client) => client.call(packageShow, { params: { appPkgId: id } }));
   output.result(shown, describe(shown));
 }
 
 async function remove({ output }: Context, id: string, flags: ServerOptions): Promise<void> {
-  const { packageDelete } = await import('@kallio/protocol');
   await withServer(flags, (client) => client.call(packageDelete, { params: { appPkgId: id } }));
   output.result({ deleted: id }, `The package ${id} is deleted.`);
 }

@@ -1,4 +1,7 @@
 import { existsSync } from 'node:fs';
+import { decodeShape, isDigest, parseJson } from '@kallio/codec';
+import { EvidenceMessage } from '@kallio/evidence';
+import { AttesterMeasurements, attesterMeasurements, resultMeasurements } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -103,20 +106,14 @@ async function measurementsFrom(
   flags: Flags,
 ): Promise<Judgeable & { readonly result?: string }> {
   if (existsSync(from)) return fromFile(from, flags.ak);
-  const [{ isDigest }, protocol] = await Promise.all([import('@kallio/codec'), import('@kallio/protocol')]);
   return withServer(flags, (client) =>
     isDigest(from)
-      ? client.call(protocol.resultMeasurements, { params: { digest: from } })
-      : client.call(protocol.attesterMeasurements, { params: { attester: from } }),
+      ? client.call(resultMeasurements, { params: { digest: from } })
+      : client.call(attesterMeasurements, { params: { attester: from } }),
   );
 }
 
 async function fromFile(path: string, ak: string | undefined) {
-  const [{ decodeShape, parseJson }, { AttesterMeasurements }, { EvidenceMessage }] = await Promise.all([
-    import('@kallio/codec'),
-    import('@kallio/protocol'),
-    import('@kallio/evidence'),
-  ]);
   const json = parseJson(readBounded(path, MAX_EVIDENCE), { maxBytes: MAX_EVIDENCE });
   const code: CliCode = 'CLI_EVIDENCE';
   const isMessage = typeof json === 'object' && json !== null && 'version' in json;

@@ -1,3 +1,7 @@
+import { dirname } from 'node:path';
+import { namedSets, parsePolicy } from '@kallio/appraisal';
+import { parseDigest } from '@kallio/codec';
+import * as protocol from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -27,15 +31,7 @@ export function inForceCommands(context: Context): Command[] {
 }
 
 async function set(context: Context, file: string, flags: ServerOptions & { kind: string }): Promise<void> {
-  const [protocol, { namedSets, parsePolicy }, { setFile }, { parseDigest }, { dirname }] = await Promise.all(
-    [
-      import('@kallio/protocol'),
-      import('@kallio/appraisal'),
-      import('@kallio/server/policy-file'),
-      import('@kallio/codec'),
-      import('node:path'),
-    ],
-  );
+  const { setFile } = await import('@kallio/server/policy-file');
   const kind = kindOf(flags.kind);
   const policy = parsePolicy(readJson(file));
   const installed = await withServer(flags, async (client) => {
@@ -57,9 +53,10 @@ async function set(context: Context, file: string, flags: ServerOptions & { kind
 }
 
 async function show({ output }: Context, flags: ServerOptions & { kind: string }): Promise<void> {
-  const { policyShow } = await import('@kallio/protocol');
   const kind = kindOf(flags.kind);
-  const { policy } = await withServer(flags, (client) => client.call(policyShow, { params: { kind } }));
+  const { policy } = await withServer(flags, (client) =>
+    client.call(protocol.policyShow, { params: { kind } }),
+  );
   output.result(policy, JSON.stringify(policy, null, 2));
 }
 

@@ -1,4 +1,7 @@
 import { existsSync } from 'node:fs';
+import { bareTpmPolicy, policySchema } from '@kallio/appraisal';
+import { trustShow } from '@kallio/protocol';
+import { imagePolicySchema, parseImagePolicy } from '@kallio/signature';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -94,10 +97,6 @@ interface ImageFlags extends ServerOptions {
 }
 
 async function image({ output }: Context, flags: ImageFlags): Promise<void> {
-  const [{ trustShow }, { parseImagePolicy }] = await Promise.all([
-    import('@kallio/protocol'),
-    import('@kallio/signature'),
-  ]);
   const trust = await withServer(flags, (client) => client.call(trustShow, {}), 'public');
   const policy = parseImagePolicy({
     policy: 'kallio-image-policy-v1',
@@ -119,18 +118,12 @@ async function image({ output }: Context, flags: ImageFlags): Promise<void> {
   output.result(policy, JSON.stringify(policy, null, 2));
 }
 
-async function schema({ output }: Context, ofImage: boolean): Promise<void> {
-  const made = ofImage
-    ? (await import('@kallio/signature')).imagePolicySchema()
-    : (await import('@kallio/appraisal')).policySchema();
+function schema({ output }: Context, ofImage: boolean): void {
+  const made = ofImage ? imagePolicySchema() : policySchema();
   output.result(made, JSON.stringify(made, null, 2));
 }
 
-async function bareTpm({ output }: Context, kind: string): Promise<void> {
-  const [{ bareTpmPolicy }, { cliError }] = await Promise.all([
-    import('@kallio/appraisal'),
-    import('../output/output.ts'),
-  ]);
+function bareTpm({ output }: Context, kind: string): void {
   if (kind !== 'builder' && kind !== 'device') throw cliError('USAGE', 'The kind is builder or device.');
   const policy = bareTpmPolicy(`bare-tpm-${kind}`, kind);
   output.result(policy, JSON.stringify(policy, null, 2));

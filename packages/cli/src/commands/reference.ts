@@ -1,3 +1,4 @@
+import { attesterMeasurements } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -160,8 +161,7 @@ async function learnFrom({ output }: Context, attester: string, flags: LearnFlag
   if (flags.policy !== undefined && flags.out === undefined) {
     throw cliError('USAGE', 'A whole policy goes to a file of its own: give --out FILE.');
   }
-  const [{ attesterMeasurements }, { learn, policyOf }, { setBytes, writeWithSets }] = await Promise.all([
-    import('@kallio/protocol'),
+  const [{ learn, policyOf }, { setBytes, writeWithSets }] = await Promise.all([
     import('../reference/learn.ts'),
     import('../reference/fragment.ts'),
   ]);

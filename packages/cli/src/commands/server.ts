@@ -1,4 +1,6 @@
 import { join } from 'node:path';
+import type { Client } from '@kallio/protocol/client';
+import { parseImagePolicy } from '@kallio/signature';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
 import { readJson, secretInto } from '../files.ts';
@@ -107,11 +109,10 @@ async function init({ output }: Context, flags: InitFlags): Promise<void> {
 }
 
 async function start({ output }: Context, flags: { data: string; imagePolicy?: string }): Promise<void> {
-  const [{ startServer }, { mountOrchestrator }, { parseImagePolicy }, { Client }] = await Promise.all([
+  const [{ startServer }, { mountOrchestrator }, { Client }] = await Promise.all([
     import('@kallio/server'),
     import('@kallio/orchestrator'),
-    import('@kallio/signature'),
-    import('@kallio/protocol'),
+    import('@kallio/protocol/client'),
   ]);
   const undo: (() => Promise<void>)[] = [];
   const server = await startServer({
@@ -119,7 +120,7 @@ async function start({ output }: Context, flags: { data: string; imagePolicy?: s
     register: async (app, role) => {
       if (flags.imagePolicy === undefined) return;
       const policyFile = flags.imagePolicy;
-      let client: InstanceType<typeof Client> | undefined;
+      let client: Client | undefined;
       // The orchestrator is a relying party like any other: it asks the verifier over HTTPS, with a token of its own.
       const verifier = () => {
         client ??= new Client({

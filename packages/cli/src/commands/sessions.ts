@@ -1,3 +1,4 @@
+import { sessionShow, sessionsList } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -21,7 +22,6 @@ export function sessionsCommand(context: Context): Command {
 }
 
 async function list({ output }: Context, flags: ServerOptions): Promise<void> {
-  const { sessionsList } = await import('@kallio/protocol');
   const { sessions } = await withServer(flags, (client) => client.call(sessionsList, {}));
   const rows = sessions.map((s) => [
     s.session,
@@ -38,7 +38,6 @@ async function list({ output }: Context, flags: ServerOptions): Promise<void> {
 }
 
 async function show({ output }: Context, session: string, flags: ServerOptions): Promise<void> {
-  const { sessionShow } = await import('@kallio/protocol');
   const record = await withServer(flags, (client) => client.call(sessionShow, { params: { session } }));
   const reason = record.reason === undefined ? '' : `\n  ${record.reason.code}: ${record.reason.message}`;
   output.result(

@@ -1,4 +1,5 @@
 import type { Role } from '@kallio/protocol';
+import { tokenCreate, tokenRevoke, tokenRotate } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -52,13 +53,11 @@ export function tokenCommand(context: Context): Command {
 }
 
 async function create(context: Context, name: string, flags: CreateFlags): Promise<void> {
-  const { tokenCreate } = await import('@kallio/protocol');
   const body = { name, role: flags.role, ttlSeconds: Number(flags.ttl) };
   await give(context, flags.out, () => withServer(flags, (client) => client.call(tokenCreate, { body })));
 }
 
 async function rotate(context: Context, name: string, flags: RotateFlags): Promise<void> {
-  const { tokenRotate } = await import('@kallio/protocol');
   const call = { params: { name }, body: { ttlSeconds: Number(flags.ttl) } };
   await give(context, flags.out, () => withServer(flags, (client) => client.call(tokenRotate, call)));
 }
@@ -78,7 +77,6 @@ async function give(
 }
 
 async function revoke({ output }: Context, name: string, flags: ServerOptions): Promise<void> {
-  const { tokenRevoke } = await import('@kallio/protocol');
   const shown = await withServer(flags, (client) => client.call(tokenRevoke, { params: { name } }));
   output.result(shown, shown.revoked ? `${name} is no token any more.` : `${name} was no token.`);
 }

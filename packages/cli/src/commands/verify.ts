@@ -1,3 +1,5 @@
+import { MAX_BUNDLE, parseImagePolicy, verifyImage } from '@kallio/signature';
+import { pemOf } from '@kallio/tlog';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
 import { readBounded, readJson, writeFile } from '../files.ts';
@@ -34,9 +36,8 @@ interface Flags {
 }
 
 async function verify(context: Context, image: string, flags: Flags): Promise<void> {
-  const { MAX_BUNDLE, parseImagePolicy, verifyImage } = await import('@kallio/signature');
   const policy = parseImagePolicy(readJson(flags.policy));
-  const named = await namedImage(image);
+  const named = namedImage(image);
   const verdict = await verifyImage(named.reference, await named.open(), policy, new Date(), {
     ...(flags.bundle === undefined ? {} : { bundle: readBounded(flags.bundle, MAX_BUNDLE) }),
     ...(flags.proof === undefined ? {} : { proof: readBounded(flags.proof, MAX_BUNDLE) }),
@@ -47,18 +48,21 @@ async function verify(context: Context, image: string, flags: Flags): Promise<vo
   );
   if (!verdict.ok) {
     context.exit = 1;
-    const { code, message, hint } = verdict.refusal;
-    const lines = [...chain, '', `REFUSED ${code}: ${message}`, ...(hint === undefined ? [] : [`  ${hint}`])];
+    const { code, message, pointer, hint } = verdict.refusal;
+    const lines = [
+      ...chain,
+      '',
+      `REFUSED ${code}: ${message}`,
+      ...(pointer === undefined ? [] : [`  at ${pointer}`]),
+      ...(hint === undefined ? [] : [`  ${hint}`]),
+    ];
     context.output.result(
       { ok: false, image, steps: verdict.steps, refusal: verdict.refusal },
       lines.join('\n'),
     );
     return;
   }
-  if (flags.keyOut !== undefined) {
-    const { pemOf } = await import('@kallio/tlog');
-    writeFile(flags.keyOut, pemOf(verdict.signingKeySpki));
-  }
+  if (flags.keyOut !== undefined) writeFile(flags.keyOut, pemOf(verdict.signingKeySpki));
   const { steps, claims, signingKey, builder, tier, session, fileManifestDigest, logIndex, integratedTime } =
     verdict;
   context.output.result(

@@ -1,4 +1,6 @@
+import { decodeShape } from '@kallio/codec';
 import type { WebhookView } from '@kallio/protocol';
+import { EventType, webhookCreate, webhookRemove, webhooksList } from '@kallio/protocol';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
@@ -51,10 +53,6 @@ export function webhooksCommand(context: Context): Command {
 }
 
 async function add({ output }: Context, url: string, flags: AddFlags): Promise<void> {
-  const [{ EventType, webhookCreate }, { decodeShape }] = await Promise.all([
-    import('@kallio/protocol'),
-    import('@kallio/codec'),
-  ]);
   const events = flags.events.map((type) => decodeShape(EventType, type, 'USAGE', `The type ${type}`));
   const secret = readSecret(flags.secretFile);
   const ca =
@@ -66,7 +64,6 @@ async function add({ output }: Context, url: string, flags: AddFlags): Promise<v
 }
 
 async function list({ output }: Context, flags: ServerOptions): Promise<void> {
-  const { webhooksList } = await import('@kallio/protocol');
   const { webhooks } = await withServer(flags, (client) => client.call(webhooksList, {}));
   const rows = webhooks.map((one) => [
     one.webhook,
@@ -83,7 +80,6 @@ async function list({ output }: Context, flags: ServerOptions): Promise<void> {
 }
 
 async function remove(context: Context, webhook: string, flags: ServerOptions): Promise<void> {
-  const { webhookRemove } = await import('@kallio/protocol');
   const shown = await withServer(flags, (client) => client.call(webhookRemove, { params: { webhook } }));
   context.exit = shown.removed ? 0 : 1;
   context.output.result(

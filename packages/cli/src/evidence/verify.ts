@@ -71,7 +71,7 @@ export function verifyEvidence(files: EvidenceFiles): Verification {
     akPublic: ak.publicArea,
     qualifyingData: files.nonce,
     ...(eventLog === undefined ? {} : { eventLog: toBase64(eventLog) }),
-    ...(ima === undefined ? {} : { ima: { from: 0, entries: toBase64(binaryIma(ima)) } }),
+    ...(ima === undefined ? {} : { ima: { from: 0, entries: binaryIma(ima) } }),
     ...(policy === undefined ? {} : { policy }),
     ...(sets === undefined ? {} : { sets }),
     ...(endorsement === undefined ? {} : { endorsement }),

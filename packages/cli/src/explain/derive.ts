@@ -8,6 +8,7 @@ import {
   type EarClaims,
   earPayload,
   type ImageReference,
+  namedSets,
   type ReferenceSets,
   verifyEar,
 } from '@kallio/appraisal';
@@ -56,6 +57,7 @@ export async function derive(material: Material, trust: TrustBundle, sets: Refer
   requireDigest(message, claims.platform.evidence, 'the evidence', '/evidence');
   requireDigest(material.policy, basis.policy, 'the policy', '/policy');
   const policy = decodeShape(AppraisalPolicy, material.policy, 'REPLY_INVALID', 'The policy');
+  requireSets(policy, sets);
   const previous =
     basis.previous === undefined ? undefined : continuityFromJson(canonicalize(material.previous ?? null));
   if (previous !== undefined && continuityRoot(previous).digest !== basis.previous)
@@ -101,6 +103,17 @@ export async function derive(material: Material, trust: TrustBundle, sets: Refer
     appraisal,
     differences: differences(parseJson(signed, limits), parseJson(made, limits)),
   };
+}
+
+/** Without a set that its policy names, another result would come out here, and the server would seem to be wrong. */
+function requireSets(policy: AppraisalPolicy, sets: ReferenceSets): void {
+  const missing = namedSets(policy).find(({ digest }) => !sets.has(parseDigest(digest)));
+  if (missing === undefined) return;
+  throw cliError(
+    'EXPLAIN_REFERENCE_SET',
+    `The policy ${policy.id} names the reference set ${missing.name}, ${missing.digest}, and the result can’t be made again without it.`,
+    'Bring its file, and each other that the policy names: --reference-set FILE',
+  );
 }
 
 function imagesOf({ images }: Material, basis: AppraisalBasis) {

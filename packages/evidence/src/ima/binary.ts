@@ -33,6 +33,14 @@ export function readImaLog(
 }
 
 /**
+ * The same as a function that gives one entry after the other, and `undefined` after the last: a generator costs more than
+ * reading an entry does.
+ */
+export function imaEntries(bytes: Uint8Array, options: ImaReadOptions = {}): () => ImaEntry | undefined {
+  return new ImaLogReader({ maxBytes: 64 * 1024 * 1024, ...options }).each(bytes);
+}
+
+/**
  * The same for a list that arrives in pieces, cut anywhere: what is held is the entry that has not ended yet, never more
  * than 16 MiB of it, however long the list is. An entry's data is a view of the piece: take what is kept.
  */
@@ -76,10 +84,19 @@ export class ImaLogReader {
 
   /** The entries of a whole list. */
   *whole(bytes: Uint8Array): Generator<ImaEntry, void, undefined> {
+    const next = this.each(bytes);
+    for (let entry = next(); entry !== undefined; entry = next()) yield entry;
+  }
+
+  /** See {@link imaEntries}. */
+  each(bytes: Uint8Array): () => ImaEntry | undefined {
     this.#count(bytes.length);
     this.#open(bytes);
-    for (let entry = this.#next(); entry !== undefined; entry = this.#next()) yield entry;
-    if (this.#left() > 0) throw this.#cut(this.#left());
+    return () => {
+      const entry = this.#next();
+      if (entry === undefined && this.#left() > 0) throw this.#cut(this.#left());
+      return entry;
+    };
   }
 
   #open(bytes: Uint8Array): void {

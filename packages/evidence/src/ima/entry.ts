@@ -17,20 +17,59 @@ export interface ImaEntry {
   readonly data: Uint8Array;
 }
 
-/** What an entry measures. */
-export interface ImaMeasurement {
-  /** The file's path, or the name of a buffer. Bytes that are not UTF-8 are written `\xNN`. */
-  readonly name: string;
-  readonly digest: {
-    /** As the kernel names it: `sha1`, `sha256`, `sha512`, … */
-    readonly algorithm: string;
-    /** A view of the entry’s data. */
-    readonly bytes: Uint8Array;
-    /** `verity` for the digest of an fs-verity file, which is not that of its bytes. */
-    readonly type: 'ima' | 'verity';
-  };
+/** A digest, where it stands in an entry. */
+export class ImaDigest {
+  /** As the kernel names it: `sha1`, `sha256`, `sha512`, … */
+  readonly algorithm: string;
+  /** `verity` for the digest of an fs-verity file, which is not that of its bytes. */
+  readonly type: 'ima' | 'verity';
+  /** The entry's data, from where to where in it. */
+  readonly data: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+
+  constructor(algorithm: string, type: 'ima' | 'verity', data: Uint8Array, start: number, end: number) {
+    this.algorithm = algorithm;
+    this.type = type;
+    this.data = data;
+    this.start = start;
+    this.end = end;
+  }
+
+  /** A view of the entry's data. */
+  get bytes(): Uint8Array {
+    return view(this.data, this.start, this.end);
+  }
+}
+
+/**
+ * What an entry measures. Almost every entry is of a file that is known: its name is read, and its digest taken out,
+ * where somebody asks.
+ */
+export class ImaMeasurement {
+  readonly digest: ImaDigest;
   /** Other fields of the template that have content, by the kernel's names. */
   readonly fields: ReadonlyMap<string, Uint8Array>;
+  /** Where the name stands in the entry's data. */
+  readonly nameStart: number;
+  readonly nameEnd: number;
+
+  constructor(
+    digest: ImaDigest,
+    nameStart: number,
+    nameEnd: number,
+    fields: ReadonlyMap<string, Uint8Array>,
+  ) {
+    this.digest = digest;
+    this.nameStart = nameStart;
+    this.nameEnd = nameEnd;
+    this.fields = fields;
+  }
+
+  /** The file's path, or the name of a buffer. Bytes that are not UTF-8 are written `\xNN`. */
+  get name(): string {
+    return nameOf(this.digest.data, this.nameStart, this.nameEnd);
+  }
 }
 
 const IMA_NAME_BYTES = 256;
@@ -42,8 +81,9 @@ const NO_FIELDS: ReadonlyMap<string, Uint8Array> = new Map();
 export function decodeImaEntry(entry: ImaEntry): ImaMeasurement {
   const { data, template, index } = entry;
   const names = templateFields(template, index);
-  let name: string | undefined;
-  let digest: ImaMeasurement['digest'] | undefined;
+  let nameStart = -1;
+  let nameEnd = -1;
+  let digest: ImaDigest | undefined;
   let fields: Map<string, Uint8Array> | undefined;
   let end = 0;
   for (const field of names) {
@@ -58,7 +98,10 @@ export function decodeImaEntry(entry: ImaEntry): ImaMeasurement {
     if (field === 'd' || field === 'd-ng' || field === 'd-ngv2') {
       digest ??= digestOf(field, data, start, end, index);
     } else if (field === 'n' || field === 'n-ng') {
-      name ??= nameOf(data, start, end);
+      if (nameStart === -1) {
+        nameStart = start;
+        nameEnd = end;
+      }
     } else if (end > start) {
       fields ??= new Map();
       fields.set(field, view(data, start, end));
@@ -66,12 +109,12 @@ export function decodeImaEntry(entry: ImaEntry): ImaMeasurement {
   }
   // Stops a field that nobody reads from travelling in a measured entry.
   if (end !== data.length) throw malformed(index, 'more fields than its template has');
-  if (name === undefined || digest === undefined) {
+  if (nameStart === -1 || digest === undefined) {
     throw evidenceError('IMA_TEMPLATE', 'This entry’s template has no name or no digest.', {
       pointer: `ima:${index}`,
     });
   }
-  return { name, digest, fields: fields ?? NO_FIELDS };
+  return new ImaMeasurement(digest, nameStart, nameEnd, fields ?? NO_FIELDS);
 }
 
 /** What stands before a digest in almost every entry; any other prefix is taken apart. */
@@ -87,11 +130,11 @@ function digestOf(
   start: number,
   end: number,
   index: number,
-): ImaMeasurement['digest'] {
-  if (field === 'd') return { algorithm: 'sha1', bytes: view(data, start, end), type: 'ima' };
+): ImaDigest {
+  if (field === 'd') return new ImaDigest('sha1', 'ima', data, start, end);
   for (const { field: of, prefix, algorithm, type } of USUAL) {
     if (of !== field || !hasPrefix(data, start, end, prefix)) continue;
-    return { algorithm, bytes: view(data, start + prefix.length, end), type };
+    return new ImaDigest(algorithm, type, data, start + prefix.length, end);
   }
   const value = data.subarray(start, end);
   const zero = value.indexOf(0);
@@ -107,7 +150,7 @@ function digestOf(
     throw malformed(index, 'its digest is of no known type');
   }
   if (!/^[a-z0-9-]{1,32}$/.test(algorithm)) throw malformed(index, 'its digest names no algorithm');
-  return { algorithm, bytes: value.subarray(zero + 1), type };
+  return new ImaDigest(algorithm, type, data, start + zero + 1, end);
 }
 
 function hasPrefix(data: Uint8Array, start: number, end: number, prefix: Uint8Array): boolean {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { concat, toHex, utf8 } from '@kallio/codec';
-import { decodeImaEntry, imaStart, readImaLog, replayIma } from '../../src/index.ts';
+import { decodeImaEntry, type ImaMeasurement, imaStart, readImaLog, replayIma } from '../../src/index.ts';
 import { u32le } from './bytes.ts';
 
 // IMA entries as the kernel writes them, made here without the code that reads them, and how that code reads them.
@@ -94,4 +94,9 @@ export function said(list: Uint8Array): string {
       return `${entry.index} ${entry.violation} ${digest.type} ${digest.algorithm} ${toHex(digest.bytes)} ${name}`;
     })
     .join('\n');
+}
+
+/** A measurement with everything that is read only where somebody asks. */
+export function written({ name, digest: { algorithm, type, bytes }, fields }: ImaMeasurement) {
+  return { name, digest: { algorithm, type, bytes }, fields };
 }

@@ -16,17 +16,21 @@ const MAX_BANKS = 16;
 export function readPcrSelections(reader: Reader): PcrSelection[] {
   const count = reader.u32('The number of PCR selections');
   if (count > MAX_BANKS) throw malformed(`${count} PCR banks are selected, but ${MAX_BANKS} are the most.`);
-  return Array.from({ length: count }, () => {
-    const bank = hashName(reader.u16('A PCR bank'));
-    const size = reader.u8('The size of a PCR bit map');
-    if (size > MAX_SELECT_BYTES) throw malformed(`A PCR bit map of ${size} bytes is longer than any TPM's.`);
-    const bits = reader.bytes(size, 'A PCR bit map');
-    const pcrs: number[] = [];
-    bits.forEach((byte, index) => {
-      for (let bit = 0; bit < 8; bit++) if ((byte & (1 << bit)) !== 0) pcrs.push(index * 8 + bit);
-    });
-    return { bank, pcrs };
-  });
+  const selections: PcrSelection[] = [];
+  while (selections.length < count) selections.push(readPcrSelection(reader));
+  return selections;
+}
+
+function readPcrSelection(reader: Reader): PcrSelection {
+  const bank = hashName(reader.u16('A PCR bank'));
+  const size = reader.u8('The size of a PCR bit map');
+  if (size > MAX_SELECT_BYTES) throw malformed(`A PCR bit map of ${size} bytes is longer than any TPM's.`);
+  const pcrs: number[] = [];
+  for (let first = 0; first < size * 8; first += 8) {
+    const byte = reader.u8('A PCR bit map');
+    for (let bit = 0; bit < 8; bit++) if ((byte & (1 << bit)) !== 0) pcrs.push(first + bit);
+  }
+  return { bank, pcrs };
 }
 
 /** Writes a TPML_PCR_SELECTION. */

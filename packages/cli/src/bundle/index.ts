@@ -1,0 +1,2 @@
+export { installKallio } from './install.ts';
+export { kallioDigest } from './sources.ts';

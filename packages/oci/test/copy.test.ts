@@ -1,0 +1,223 @@
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type Digest, digestOf, parseDigest, utf8 } from '@kallio/codec';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  copyImage,
+  type Descriptor,
+  type FileManifest,
+  type FoundManifest,
+  fileManifestBytes,
+  type ImageSource,
+  MEDIA,
+  openLayout,
+  parseFileManifest,
+  Repository,
+  writeLayout,
+} from '../src/index.ts';
+
+const PIECE = 64 * 1024;
+const MiB = 1024 * 1024;
+
+/** A layer of so many bytes that no memory holds: piece `i` is full of byte `i`. */
+function pieceOf(i: number): Uint8Array {
+  return new Uint8Array(PIECE).fill(i & 0xff);
+}
+
+function layerOf(pieces: number): Pick<Descriptor, 'digest' | 'size'> {
+  const hash = createHash('sha256');
+  for (let i = 0; i < pieces; i++) hash.update(pieceOf(i));
+  return { digest: parseDigest(`sha256:${hash.digest('hex')}`), size: pieces * PIECE };
+}
+
+/** What a source gives for its one layer, and how far it has got. */
+interface Given {
+  readonly pieces: number;
+  readonly alter?: (piece: Uint8Array, i: number) => Uint8Array;
+  given: number;
+}
+
+const config = utf8(
+  JSON.stringify({ os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: [] } }),
+);
+
+/** An image of one large layer, which is made while it is read. */
+function imageOf(layer: Pick<Descriptor, 'digest' | 'size'>, given: Given) {
+  const bytes = utf8(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: MEDIA.manifest,
+      config: { mediaType: MEDIA.config, digest: digestOf(config), size: config.length },
+      layers: [{ mediaType: MEDIA.layer, ...layer }],
+    }),
+  );
+  const found: FoundManifest = { bytes, digest: digestOf(bytes), mediaType: MEDIA.manifest };
+  const source: ImageSource = {
+    manifest: async () => found,
+    blob: async () => config,
+    stream: async () =>
+      (async function* () {
+        for (let i = 0; i < given.pieces; i++) {
+          given.given += PIECE;
+          yield given.alter?.(pieceOf(i), i) ?? pieceOf(i);
+        }
+      })(),
+  };
+  return { found, source };
+}
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'kallio-copy-'));
+});
+afterEach(() => rmSync(dir, { recursive: true }));
+
+const blobs = () => readdirSync(join(dir, 'blobs', 'sha256'));
+const nameOf = (digest: Digest) => digest.slice('sha256:'.length);
+
+/** What a source may give instead of what its manifest names. */
+const hostile: [string, string, Partial<Given>][] = [
+  [
+    'with one other byte at the end',
+    'OCI_DIGEST_MISMATCH',
+    { alter: (p, i) => (i === 15 ? p.map((b, at) => (at === PIECE - 1 ? b ^ 1 : b)) : p) },
+  ],
+  [
+    'with one other byte at the beginning',
+    'OCI_DIGEST_MISMATCH',
+    { alter: (p, i) => (i === 0 ? p.map((b, at) => (at === 0 ? b ^ 1 : b)) : p) },
+  ],
+  ['that is shorter', 'OCI_SIZE_MISMATCH', { pieces: 15 }],
+  ['that never ends', 'OCI_TOO_LARGE', { pieces: Number.POSITIVE_INFINITY }],
+];
+
+describe('a layer that is copied to a folder', () => {
+  it('is what its digest says, piece by piece', async () => {
+    const layer = layerOf(16);
+    const { found, source } = imageOf(layer, { pieces: 16, given: 0 });
+    await copyImage(source, found, await writeLayout(dir), 'v1');
+    expect(digestOf(readFileSync(join(dir, 'blobs', 'sha256', nameOf(layer.digest))))).toBe(layer.digest);
+  });
+
+  for (const [name, code, change] of hostile) {
+    it(`is refused ${name}, and nothing of it is left`, async () => {
+      const given = { pieces: 16, given: 0, ...change };
+      const { found, source } = imageOf(layerOf(16), given);
+      const copied = copyImage(source, found, await writeLayout(dir), 'v1');
+      await expect(copied).rejects.toMatchObject({ code });
+      expect(blobs()).toEqual([]);
+      expect(given.given).toBeLessThanOrEqual(18 * PIECE);
+    });
+  }
+
+  it('is refused by its size before a byte of it is read, when no disk should hold it', async () => {
+    const given = { pieces: 16, given: 0 };
+    const { found, source } = imageOf({ ...layerOf(16), size: 17 * 1024 ** 3 }, given);
+    await expect(copyImage(source, found, await writeLayout(dir))).rejects.toMatchObject({
+      code: 'OCI_TOO_LARGE',
+    });
+    expect(given.given).toBe(0);
+  });
+});
+
+describe('a layer that is copied to a registry', () => {
+  let server: Server;
+  let received: number;
+  let stored: Buffer[][];
+  let ahead: number;
+  let given: Given;
+  /** How long the registry takes over each piece. */
+  let slowness: number;
+  beforeEach(async () => {
+    received = 0;
+    ahead = 0;
+    stored = [];
+    slowness = 0;
+    server = createServer(async (request, response) => {
+      if (request.method === 'HEAD') return void response.writeHead(404).end();
+      if (request.method === 'POST') return void response.writeHead(202, { location: '/upload' }).end();
+      const pieces: Buffer[] = [];
+      try {
+        for await (const piece of request) {
+          received += piece.length;
+          ahead = Math.max(ahead, given.given - received);
+          if (slowness > 0) await wait(slowness);
+          else pieces.push(piece);
+        }
+      } catch {
+        // The sender broke off: nothing is stored.
+        return;
+      }
+      stored.push(pieces);
+      response.writeHead(201).end();
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  });
+  afterEach(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  const target = () =>
+    new Repository({ registry: `127.0.0.1:${(server.address() as AddressInfo).port}`, repository: 'app' });
+
+  it('arrives as it is', async () => {
+    const layer = layerOf(16);
+    given = { pieces: 16, given: 0 };
+    const { found, source } = imageOf(layer, given);
+    await copyImage(source, found, target(), 'v1');
+    expect(stored.map((pieces) => digestOf(Buffer.concat(pieces)))).toEqual([
+      layer.digest,
+      digestOf(config),
+      found.digest,
+    ]);
+  });
+
+  for (const [name, code, change] of hostile) {
+    it(`is refused ${name}, and the registry has no whole blob of it`, async () => {
+      given = { pieces: 16, given: 0, ...change };
+      const { found, source } = imageOf(layerOf(16), given);
+      await expect(copyImage(source, found, target(), 'v1')).rejects.toMatchObject({ code });
+      expect(stored).toEqual([]);
+    });
+  }
+
+  it('is never more than a few MiB ahead of a slow registry, however large it is', async () => {
+    const pieces = (64 * MiB) / PIECE;
+    given = { pieces, given: 0 };
+    slowness = 1;
+    const { found, source } = imageOf(layerOf(pieces), given);
+    await copyImage(source, found, target(), 'v1');
+    expect(received).toBeGreaterThanOrEqual(64 * MiB);
+    // What sockets hold, and a piece or two: not the layer.
+    expect(ahead).toBeLessThan(16 * MiB);
+  });
+});
+
+describe('a folder', () => {
+  it('is read as a layout when it is one, and refused when it is none', async () => {
+    await expect(openLayout(dir)).rejects.toMatchObject({ code: 'OCI_LAYOUT' });
+    const { found, source } = imageOf(layerOf(1), { pieces: 1, given: 0 });
+    await copyImage(source, found, await writeLayout(dir), 'v1');
+    expect((await openLayout(dir)).manifests.map(({ digest }) => digest)).toEqual([found.digest]);
+    rmSync(join(dir, 'blobs', 'sha256', nameOf(found.digest)));
+    await expect((await openLayout(dir)).manifest('v1')).rejects.toMatchObject({ code: 'OCI_LAYOUT' });
+  });
+});
+
+describe('a file manifest', () => {
+  it('is read as it was written, and refused with a field more or less', () => {
+    const files = [{ path: '/a', sha256: '11'.repeat(32), mode: 0o644, uid: 0, gid: 0, size: 1 }];
+    const made: FileManifest = { version: 'kallio-file-manifest-v1', files };
+    expect(parseFileManifest(fileManifestBytes(made))).toEqual(made);
+    for (const bad of [{ files }, { ...made, also: 1 }, { ...made, files: [{ path: '/a' }] }]) {
+      expect(() => parseFileManifest(utf8(JSON.stringify(bad)))).toThrow(
+        expect.objectContaining({ code: 'FILE_MANIFEST_SHAPE' }),
+      );
+    }
+  });
+});

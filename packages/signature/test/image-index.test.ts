@@ -1,0 +1,233 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { type Digest, digestOf, utf8 } from '@kallio/codec';
+import {
+  type Descriptor,
+  type FoundManifest,
+  fileManifest,
+  fileManifestDigest,
+  type ImageTarget,
+  indexClaims,
+  MEDIA,
+  publishReferrer,
+  walkImage,
+} from '@kallio/oci';
+import { COSIGNATURE_KEY, cosign, formatTlogProof, formatVerifierKey, parseNote } from '@kallio/tlog';
+import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import {
+  bundleArtifact,
+  type Claims,
+  type ImagePolicy,
+  parseImagePolicy,
+  proofArtifact,
+  type SignedSource,
+  verifyImage,
+} from '../src/index.ts';
+import { type Build, build, TestServer, testKey } from './support/honest.ts';
+import { testImage } from './support/image.ts';
+
+/** A repository that believes everything it is given, as registries do. */
+class Memory implements SignedSource, ImageTarget {
+  readonly manifests = new Map<string, FoundManifest>();
+  readonly blobs = new Map<string, Uint8Array>();
+  readonly attached = new Map<string, Descriptor[]>();
+
+  async manifest(reference: string): Promise<FoundManifest> {
+    const found = this.manifests.get(reference);
+    if (found === undefined) throw new Error(`no ${reference}`);
+    return found;
+  }
+  async blob({ digest }: Descriptor): Promise<Uint8Array> {
+    return this.blobs.get(digest) ?? new Uint8Array();
+  }
+  async stream({ digest }: Descriptor): Promise<AsyncIterable<Uint8Array>> {
+    const bytes = this.blobs.get(digest) ?? new Uint8Array();
+    return (async function* () {
+      yield bytes;
+    })();
+  }
+  async referrers(subject: Digest, type: string): Promise<readonly Descriptor[]> {
+    return (this.attached.get(subject) ?? []).filter(({ artifactType }) => artifactType === type);
+  }
+  async pushBlob(bytes: Uint8Array): Promise<Descriptor> {
+    const digest = digestOf(bytes);
+    this.blobs.set(digest, bytes);
+    return { mediaType: 'application/octet-stream', digest, size: bytes.length };
+  }
+  async pushStream(): Promise<void> {
+    throw new Error('not here');
+  }
+  async pushManifest(bytes: Uint8Array, mediaType: string, tag?: string): Promise<Digest> {
+    const found = { bytes, digest: digestOf(bytes), mediaType };
+    this.manifests.set(found.digest, found);
+    if (tag !== undefined) this.manifests.set(tag, found);
+    return found.digest;
+  }
+  async pushReferrer(manifest: Uint8Array, subject: Digest, listing: Omit<Descriptor, 'digest' | 'size'>) {
+    const digest = await this.pushManifest(manifest, MEDIA.manifest);
+    const entry = { ...listing, digest, size: manifest.length };
+    this.attached.set(subject, [...(this.attached.get(subject) ?? []), entry]);
+    return digest;
+  }
+}
+
+const server = new TestServer();
+const key = testKey();
+afterAll(() => server.close());
+
+let memory: Memory;
+beforeEach(() => {
+  memory = new Memory();
+});
+
+const policy: ImagePolicy = { ...server.policy(), platform: 'linux/amd64' };
+const judge = (changes: Partial<ImagePolicy> = {}, options: Parameters<typeof verifyImage>[4] = {}) =>
+  verifyImage('latest', memory, parseImagePolicy({ ...policy, ...changes }), new Date(), options);
+
+async function attach(subject: FoundManifest, claims: Claims): Promise<Build> {
+  const made = await build(server, key, { claims });
+  await publishReferrer(memory, subject, bundleArtifact(made.bundle));
+  return made;
+}
+
+/** An image, signed unless it is said otherwise. */
+async function image(greeting: string, sign = true): Promise<FoundManifest> {
+  const { layer, config, manifest, digest } = testImage(greeting);
+  await memory.pushBlob(layer);
+  await memory.pushBlob(config);
+  await memory.pushManifest(manifest, MEDIA.manifest);
+  const found = await memory.manifest(digest);
+  if (!sign) return found;
+  const contents = await walkImage(memory, digest, { os: 'linux', architecture: 'amd64' });
+  const files = await fileManifest(memory, contents);
+  const name = 'registry.example/greeting';
+  await attach(found, {
+    subject: { name, digest },
+    image: contents.claims,
+    fileManifest: { digest: fileManifestDigest(files), files: files.files.length },
+  });
+  return found;
+}
+
+const AMD64 = { os: 'linux', architecture: 'amd64' };
+const ARM64 = { os: 'linux', architecture: 'arm64' };
+
+/** An index over these images, under the tag. */
+async function indexOver(...children: (readonly [FoundManifest, typeof AMD64])[]): Promise<FoundManifest> {
+  const manifests = children.map(([{ bytes, digest, mediaType }, platform]) => ({
+    mediaType,
+    digest,
+    size: bytes.length,
+    platform,
+  }));
+  const bytes = utf8(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.index, manifests }));
+  await memory.pushManifest(bytes, MEDIA.index, 'latest');
+  return memory.manifest('latest');
+}
+
+/** What a builder claims of an index. */
+function claimsOf(index: FoundManifest, of: FoundManifest = index): Claims {
+  return {
+    subject: { name: 'registry.example/greeting', digest: index.digest },
+    image: indexClaims(of.bytes, of.mediaType),
+    fileManifest: { digest: fileManifestDigest({ version: 'kallio-file-manifest-v1', files: [] }), files: 0 },
+  };
+}
+
+describe('an image index', () => {
+  test('is accepted with its signature and that of the image that is taken from it', async () => {
+    const index = await indexOver([await image('one'), AMD64], [await image('two', false), ARM64]);
+    await attach(index, claimsOf(index));
+    const verdict = await judge();
+    expect(verdict.refusal).toBeUndefined();
+    expect(verdict.steps.map(({ step }) => step)).toEqual(expect.arrayContaining(['index', 'image-config']));
+  });
+
+  test('that nobody signed is refused, though every image in it is signed', async () => {
+    await indexOver([await image('one'), AMD64]);
+    expect((await judge()).refusal?.code).toBe('IMAGE_UNSIGNED');
+  });
+
+  test('that names an image which is not in the signed index is refused', async () => {
+    const one = await image('one');
+    const signed = await indexOver([one, AMD64]);
+    await attach(signed, claimsOf(signed));
+    expect((await judge()).ok).toBe(true);
+    // The tag leads to another index, with another image of the same builder; the old signature is attached to it.
+    const other = await indexOver([await image('older, with a hole'), AMD64]);
+    for (const listing of memory.attached.get(signed.digest) ?? []) {
+      const { bytes } = await memory.manifest(listing.digest);
+      const moved = utf8(Buffer.from(bytes).toString('utf8').replace(signed.digest, other.digest));
+      await memory.pushReferrer(moved, other.digest, listing);
+    }
+    expect((await judge()).refusal?.code).toBe('SIGNATURE_SUBJECT_MISMATCH');
+    // Signed for this index, but of the images of the other.
+    memory.attached.delete(other.digest);
+    await attach(other, claimsOf(other, signed));
+    expect((await judge()).refusal?.code).toBe('SIGNATURE_IMAGE_CONFIG');
+  });
+
+  test('whose image is not signed, or is of another platform than it says, is refused', async () => {
+    const unsigned = await indexOver([await image('one', false), AMD64]);
+    await attach(unsigned, claimsOf(unsigned));
+    expect((await judge()).refusal?.code).toBe('IMAGE_UNSIGNED');
+    const confused = await indexOver([await image('two'), ARM64]);
+    await attach(confused, claimsOf(confused));
+    expect((await judge({ platform: 'linux/arm64' })).refusal?.code).toBe('OCI_PLATFORM');
+    const honest = await indexOver([await image('two'), AMD64]);
+    await attach(honest, claimsOf(honest));
+    expect((await judge()).ok).toBe(true);
+  });
+
+  test('is judged by the rules that can be of an index, its image by all', async () => {
+    const one = await image('one');
+    const index = await indexOver([one, AMD64]);
+    await attach(index, claimsOf(index));
+    const require = {
+      nonRoot: true as const,
+      fileManifest: true as const,
+      names: ['registry.example/greeting'],
+    };
+    expect((await judge({ require })).refusal).toBeUndefined();
+    expect((await judge({ require: { names: ['elsewhere'] } })).refusal?.code).toBe('CLAIM_NAME');
+    expect((await judge({ require: { labels: { any: [] } } })).refusal?.code).toBe('CLAIM_LABEL');
+    const revoked = (digest: string) => [{ image: digest, reason: 'a hole' }];
+    expect((await judge({ revoked: revoked(index.digest) })).refusal?.code).toBe('REVOKED_IMAGE');
+    expect((await judge({ revoked: revoked(one.digest) })).refusal?.code).toBe('REVOKED_IMAGE');
+    expect((await judge({ revoked: revoked(digestOf(utf8('another'))) })).ok).toBe(true);
+  });
+
+  test('wants witnessed proofs of both signatures, where the policy names witnesses', async () => {
+    const log = await server.log();
+    const pair = generateKeyPairSync('ed25519');
+    const raw = new Uint8Array(pair.publicKey.export({ type: 'spki', format: 'der' }).subarray(-32));
+    const name = 'w.example/1';
+    const changes: Partial<ImagePolicy> = {
+      logs: policy.logs.map((one) => ({ ...one, verifierKey: log.verifierKey })),
+      witnesses: { quorum: 1, keys: [formatVerifierKey(name, COSIGNATURE_KEY, raw)] },
+    };
+    const witnessed = async (subject: FoundManifest, index: number) => {
+      const note = log.checkpoint('c2sp');
+      const line = cosign(parseNote(note).text, { name, raw, key: pair.privateKey }, 1_800_000_000);
+      const proof = { index, hashes: log.inclusion(index, log.head.size), checkpoint: note + line };
+      await publishReferrer(memory, subject, proofArtifact(formatTlogProof(proof)));
+    };
+    const one = await image('witnessed');
+    const before = log.head.size - 1;
+    const index = await indexOver([one, AMD64]);
+    const { entry } = await attach(index, claimsOf(index));
+    expect((await judge(changes)).refusal?.code).toBe('WITNESS_PROOF_MISSING');
+    await witnessed(index, entry.logIndex);
+    const half = await judge(changes);
+    expect(half.refusal?.code).toBe('WITNESS_PROOF_MISSING');
+    expect(half.steps.some(({ step, ok }) => step === 'index' && ok)).toBe(true);
+    await witnessed(one, before);
+    expect((await judge(changes)).refusal).toBeUndefined();
+  });
+});
+
+test('an image without raw evidence is refused where that is asked for, and only there', async () => {
+  const one = await image('no evidence');
+  await memory.pushManifest(one.bytes, one.mediaType, 'latest');
+  expect((await judge()).ok).toBe(true);
+  expect((await judge({}, { evidence: true })).refusal?.code).toBe('BUILD_EVIDENCE_MISSING');
+});
