@@ -1,4 +1,4 @@
-import { stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseReference, Repository, walkImage } from '@kallio/oci';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -115,5 +115,25 @@ describe('an image policy', () => {
     const refused = await site.try('verify', image, '--policy', file);
     expect(refused).toMatchObject({ exit: 1, json: { ok: false, refusal: { code: 'POLICY_BUILDER' } } });
     expect((await site.try('verify', image, '--policy', site.imagePolicy)).exit).toBe(0);
+  });
+
+  it('that revokes an image keeps devices from starting it, from the next start on', async () => {
+    const onboarded = await onboard(
+      site,
+      'revoked-later',
+      `${site.registry}/sensor-gateway@${running.digest}`,
+    );
+    expect(onboarded.operationalState).toBe('ENABLED');
+    const before = await readFile(site.imagePolicy, 'utf8');
+    const start = async () => (await site.try('apps', 'start', 'revoked-later')).json;
+    const revoked = [{ image: running.digest, reason: 'a hole in its shell' }];
+    await writeFile(site.imagePolicy, JSON.stringify({ ...JSON.parse(before), revoked }));
+    expect(await start()).toMatchObject({
+      operation: { operationState: 'FAILED', error: { code: 'REVOKED_IMAGE' } },
+    });
+    await writeFile(site.imagePolicy, '{"policy": ');
+    expect(await start()).toMatchObject({ operation: { operationState: 'FAILED' } });
+    await writeFile(site.imagePolicy, before);
+    expect(await start()).toMatchObject({ operation: { operationState: 'COMPLETED' } });
   });
 });
