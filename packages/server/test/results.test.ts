@@ -1,41 +1,27 @@
 import { createPublicKey, verify } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { continuityFromJson, continuityRoot } from '@kallio/appraisal';
 import { canonicalDigest, canonicalize, parseDigest, sha256, utf8 } from '@kallio/codec';
 import { evidenceSubmit, resultMaterial, resultShow, trustShow } from '@kallio/protocol';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { thinOut, tidy } from '../src/housekeeping.ts';
 import { readConfig } from '../src/setup/config.ts';
 import { openStore } from '../src/store/store.ts';
 import { admitted, type TestAttester } from './fixture-attester.ts';
-import { policies } from './fixture-policies.ts';
-import { type TestServer, testServer } from './fixture-server.ts';
-import { Maker, type TestTpm } from './fixture-tpm.ts';
+import type { TestServer } from './fixture-server.ts';
+import { testSite } from './fixture-site.ts';
+import type { TestTpm } from './fixture-tpm.ts';
 
-let dir: string;
-let maker: Maker;
-let tpm: TestTpm;
-let server: TestServer;
-let device: TestAttester;
 const code = (c: string) => expect.objectContaining({ code: c });
-
-beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'kallio-results-'));
-  maker = new Maker(join(dir, 'maker'));
-  tpm = await maker.make('one');
-});
-afterAll(async () => {
-  await tpm.powerOff();
-  rmSync(dir, { recursive: true });
-});
+const site = testSite(['one']);
+let server: TestServer;
+let tpm: TestTpm;
+let device: TestAttester;
 beforeEach(async () => {
-  await tpm.reboot();
-  server = await testServer({ ekRoots: maker.roots, ...policies(dir) });
+  ({ server } = site);
+  tpm = site.tpm('one');
   device = await admitted(server, tpm, 'device-1', 'device');
 });
-afterEach(() => server.stop());
 
 async function attest() {
   const client = await device.connect(server);

@@ -70,6 +70,12 @@ export function wantsOf(
       'claims',
       /^CLAIM_FILE_MANIFEST$/,
     ]),
+    ...maybe(require.secureBoot, () => [
+      'require.secureBoot',
+      'built under secure boot',
+      'claims',
+      /^CLAIM_SECURE_BOOT$/,
+    ]),
     ...maybe(require.evidence, (n) => [
       'require.evidence',
       `${n} evidence messages or more`,
