@@ -1,4 +1,4 @@
-import { stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseReference, Repository, walkImage } from '@kallio/oci';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,7 +14,11 @@ beforeAll(async () => {
 afterAll(() => site.destroy());
 
 /** Builds with a builder that pauses between the session's quotes, and does `meanwhile` there. */
-async function buildWhile(name: string, meanwhile: () => Promise<void>): Promise<Outcome> {
+async function buildWhile(
+  name: string,
+  meanwhile: () => Promise<void>,
+  ...flags: string[]
+): Promise<Outcome> {
   const [began, mayGoOn] = [join(site.dir, `${name}-began`), join(site.dir, `${name}-may-go-on`)];
   const buildah = `buildah --root ${site.dir}/${name}-storage --runroot ${site.dir}/${name}-run`;
   const script = [
@@ -25,7 +29,17 @@ async function buildWhile(name: string, meanwhile: () => Promise<void>): Promise
   ].join(' && ');
   const context = await site.applicationContext(name);
   const tag = `${site.registry}/sensor-gateway:${name}`;
-  const build = site.try('build', '-t', tag, context, '--agent', site.builder.socket, '--builder', script);
+  const build = site.try(
+    'build',
+    '-t',
+    tag,
+    context,
+    '--agent',
+    site.builder.socket,
+    '--builder',
+    script,
+    ...flags,
+  );
   await until('the build to begin', 20, async () => (await exists(began)) || undefined);
   await meanwhile();
   await writeFile(mayGoOn, '');
@@ -41,16 +55,26 @@ async function exists(path: string): Promise<boolean> {
 
 describe('a build session', () => {
   it('survives a restart of the agent, and of the server', async () => {
-    const outcome = await buildWhile('restarted', async () => {
-      await site.builder.stopAgent();
-      await site.restartServer();
-      await site.builder.startAgent();
-    });
-    expect(outcome.error).toBeUndefined();
-    const verified = await site.try(
-      ...['verify', `${site.registry}/sensor-gateway:restarted`, '--policy', site.imagePolicy],
+    const outcome = await buildWhile(
+      'restarted',
+      async () => {
+        await until('evidence in between', 30, async () => {
+          const { sessions } = (await site.run('sessions', 'list')) as { sessions: { evidence: string[] }[] };
+          return (sessions[0]?.evidence.length ?? 0) >= 2 || undefined;
+        });
+        await site.builder.stopAgent();
+        await site.restartServer();
+        await site.builder.startAgent();
+      },
+      ...['--attest-every', '1'],
     );
-    expect(verified.exit).toBe(0);
+    expect(outcome.error).toBeUndefined();
+    // With evidence in between, some of it from before: agent and server remember what was shown.
+    const policy = join(site.dir, 'evidence-policy.json');
+    const made = JSON.parse(await readFile(site.imagePolicy, 'utf8'));
+    await writeFile(policy, JSON.stringify({ ...made, require: { evidence: 3 } }));
+    const image = `${site.registry}/sensor-gateway:restarted`;
+    expect((await site.try('verify', image, '--policy', policy, '--evidence')).exit).toBe(0);
   });
 
   it('does not survive a restart of the machine', async () => {
@@ -115,5 +139,25 @@ describe('an image policy', () => {
     const refused = await site.try('verify', image, '--policy', file);
     expect(refused).toMatchObject({ exit: 1, json: { ok: false, refusal: { code: 'POLICY_BUILDER' } } });
     expect((await site.try('verify', image, '--policy', site.imagePolicy)).exit).toBe(0);
+  });
+
+  it('that revokes an image keeps devices from starting it, from the next start on', async () => {
+    const onboarded = await onboard(
+      site,
+      'revoked-later',
+      `${site.registry}/sensor-gateway@${running.digest}`,
+    );
+    expect(onboarded.operationalState).toBe('ENABLED');
+    const before = await readFile(site.imagePolicy, 'utf8');
+    const start = async () => (await site.try('apps', 'start', 'revoked-later')).json;
+    const revoked = [{ image: running.digest, reason: 'a hole in its shell' }];
+    await writeFile(site.imagePolicy, JSON.stringify({ ...JSON.parse(before), revoked }));
+    expect(await start()).toMatchObject({
+      operation: { operationState: 'FAILED', error: { code: 'REVOKED_IMAGE' } },
+    });
+    await writeFile(site.imagePolicy, '{"policy": ');
+    expect(await start()).toMatchObject({ operation: { operationState: 'FAILED' } });
+    await writeFile(site.imagePolicy, before);
+    expect(await start()).toMatchObject({ operation: { operationState: 'COMPLETED' } });
   });
 });

@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fromHex, sha256, toHex } from '@kallio/codec';
+import { fromHex, sha256, toHex, utf8 } from '@kallio/codec';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { kallioCommand, mustKallio, type Outcome } from '../src/site/kallio.ts';
 import { type Boot, kernelDigest } from '../src/site/measuring/firmware.ts';
@@ -20,6 +20,7 @@ const UPDATE = boot('linux 6.1.0-29');
 const UNANNOUNCED = boot('a kernel of somebody else');
 
 const zero = '00'.repeat(32);
+const textDigest = (text: string) => toHex(sha256(utf8(text)));
 /** What a boot measures is left to the signing policy here: the TPM itself decides by it. */
 const BUILDERS = {
   policy: 'kallio-policy-v1',
@@ -30,9 +31,17 @@ const BUILDERS = {
   reference: {
     pcrs: Object.fromEntries([11, 12, 13, 15].map((pcr) => [String(pcr), [zero]])),
     ima: { classes: [{ name: 'programs', digests: [zero] }] },
+    // What the firmware of these machines has in its variables.
+    secureBoot: {
+      enabled: true,
+      PK: { hashes: [textDigest('the platform’s key')] },
+      KEK: { hashes: [textDigest('a key exchange key')] },
+      db: { hashes: [textDigest('what may start')] },
+      dbx: { hashes: [textDigest('what may not')] },
+    },
   },
   excluded: Object.fromEntries(
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((pcr) => [String(pcr), 'the signing key’s policy is about it']),
+    [0, 1, 2, 3, 4, 5, 6, 8, 9].map((pcr) => [String(pcr), 'the signing key’s policy is about it']),
   ),
   tiers: ['A', 'B', 'C'],
 };
@@ -158,7 +167,11 @@ describe('a signing key under its operator’s approvals', () => {
       'sleep 4; buildah --root "$OUT-s" --runroot "$OUT-r" bud --isolation chroot --tag x "$1" && buildah --root "$OUT-s" --runroot "$OUT-r" push --quiet x "oci:$OUT:image"; r=$?; rm -rf "$OUT-s" "$OUT-r"; exit $r';
     const built = await build('old', '--builder', builder, '--attest-every', '1');
     expect(built.error).toBeUndefined();
-    const judged = await verified('old', { require: { evidence: 3, nonRoot: true } }, '--evidence');
+    const judged = await verified(
+      'old',
+      { require: { evidence: 3, nonRoot: true, secureBoot: true } },
+      '--evidence',
+    );
     expect(judged).toMatchObject({ ok: true });
     const step = (name: string) => judged.steps.find((one) => one.step === name)?.detail;
     expect(step('witnesses')).toMatch(/^w\.example\/0, w\.example\/1 signed/);

@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Digest, fromUtf8 } from '@kallio/codec';
@@ -26,6 +26,8 @@ try {
   const manifest = await repository.manifest('1');
   const parsed = parseManifest(manifest.bytes, manifest.mediaType);
   if (parsed.kind !== 'manifest') throw new Error('an image was built');
+  await rm(join(EXAMPLES, 'layout'), { recursive: true, force: true });
+  await site.run('copy', image, `oci:${join(EXAMPLES, 'layout')}`);
   const policy = await site.run('policy', 'image', '--builder', site.builder.name, '--tier', 'C');
   await mkdir(EXAMPLES, { recursive: true });
   const put = (name: string, content: string | Uint8Array) => writeFile(join(EXAMPLES, name), content);

@@ -179,6 +179,7 @@ export class BuildSessions {
       builder: this.#attester,
       tier: result.tier,
       boot: result.boot,
+      ...(result.secureBoot === undefined ? {} : { secureBoot: result.secureBoot }),
       ear: record.ear ?? '',
       akCertification: { ak: toBase64(identity.akPublic), key: toBase64(certifiedKey), certification },
       evidence: result.evidence,

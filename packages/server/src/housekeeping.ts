@@ -24,3 +24,20 @@ export function tidy(store: Store, config: ServerConfig, now: Date): void {
   store.evidence.prune(before);
   store.events.prune(before);
 }
+
+/** Results that are thinned out at one time: as many as keep nobody waiting for long. */
+const MOST_THINNED = 500;
+
+/**
+ * Keeps one an hour of the results that said nothing new, once they are `retention.steadyHours` old. A machine on which
+ * nothing happens is otherwise most of what a server keeps. Run it often: each time it does a little.
+ */
+export function thinOut(store: Store, config: ServerConfig, now: Date): void {
+  const before = now.getTime() - config.retention.steadyHours * HOUR_MS;
+  store.transaction(() => {
+    for (const { evidence, previous } of store.results.thin(before, MOST_THINNED)) {
+      store.evidence.forget(evidence);
+      if (previous !== undefined) store.basis.forgetState(previous);
+    }
+  });
+}

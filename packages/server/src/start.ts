@@ -8,7 +8,7 @@ import type { ServerContext } from './context.ts';
 import { Deliverer } from './events/deliver.ts';
 import { watchForStale } from './events/stale-watch.ts';
 import { EventStreams } from './events/stream.ts';
-import { tidy } from './housekeeping.ts';
+import { thinOut, tidy } from './housekeeping.ts';
 import { createLogger, logRequests } from './http/logging.ts';
 import { addFirstEntry } from './log/first-entry.ts';
 import { Witnessing } from './log/witnessing.ts';
@@ -37,6 +37,7 @@ export interface RunningServer {
 }
 
 const TIDY_MS = 60_000;
+const THIN_MS = 1_000;
 const TLS_CHECK_MS = 3_600_000;
 
 /**
@@ -117,6 +118,13 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
         logger.error({ err: error }, 'tidying failed');
       }
     }, TIDY_MS);
+    const thinning = setInterval(() => {
+      try {
+        thinOut(store, config, clock());
+      } catch (error) {
+        logger.error({ err: error }, 'thinning results out failed');
+      }
+    }, THIN_MS);
     const renewing = setInterval(() => {
       secureContext().then(
         (renewed) => app.server instanceof HttpsServer && app.server.setSecureContext(renewed),
@@ -125,6 +133,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     }, TLS_CHECK_MS);
     undo.push(() => {
       clearInterval(tidying);
+      clearInterval(thinning);
       clearInterval(renewing);
     });
     return { url: urlOf(app, config), close };

@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { verifyEar } from '@kallio/appraisal';
 import { type Digest, digestOf, utf8 } from '@kallio/codec';
 import {
@@ -18,43 +15,29 @@ import {
   statusShow,
   trustShow,
 } from '@kallio/protocol';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { admitted, type TestAttester } from './fixture-attester.ts';
 import { enrolled, requestOf } from './fixture-enrol.ts';
-import { policies } from './fixture-policies.ts';
-import { configure, type TestServer, testServer } from './fixture-server.ts';
-import { Maker, type TestTpm } from './fixture-tpm.ts';
+import type { TestServer } from './fixture-server.ts';
+import { testSite } from './fixture-site.ts';
+import type { TestTpm } from './fixture-tpm.ts';
 
 const code = (c: string) => expect.objectContaining({ code: c });
 const image: Digest = digestOf(utf8('an image'));
 
-let dir: string;
-let maker: Maker;
+// The TLS layer goes by the machine's clock, so the times here stay within the certificates' leeway of it.
+const site = testSite(['one', 'two'], {
+  settings: { attestation: { staleSeconds: 120, certificateSeconds: 90 } },
+});
+let server: TestServer;
 let one: TestTpm;
 let two: TestTpm;
-let server: TestServer;
 let device: TestAttester;
-
-beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'kallio-attest-'));
-  maker = new Maker(join(dir, 'maker'));
-  one = await maker.make('one');
-  two = await maker.make('two');
-});
-afterAll(async () => {
-  await one.powerOff();
-  await two.powerOff();
-  rmSync(dir, { recursive: true });
-});
 beforeEach(async () => {
-  await one.reboot();
-  // The TLS layer goes by the machine's clock, so the times here stay within the certificates' leeway of it.
-  server = await testServer({ ekRoots: maker.roots, ...policies(dir) }, (dataDir) =>
-    configure(dataDir, { attestation: { staleSeconds: 120, certificateSeconds: 90 } }),
-  );
+  ({ server } = site);
+  [one, two] = [site.tpm('one'), site.tpm('two')];
   device = await admitted(server, one, 'device-1', 'device');
 });
-afterEach(() => server.stop());
 
 const shown = () => server.admin().call(attesterShow, { params: { attester: 'device-1' } });
 

@@ -38,13 +38,16 @@ function attester(name: string) {
         const result = digest(`result ${name} ${results++}`);
         const platform = { state: 'VERIFIED' as const, reasons: [] };
         const record = { attester: name, purpose: 'attest' as const, policy: 'p', limits: [], instances: {} };
-        fresh.store.results.insert({
-          digest: result,
-          claim,
-          at: T,
-          ear: '',
-          record: { ...record, platform, evidence: digest('evidence') },
-        });
+        fresh.store.results.insert(
+          {
+            digest: result,
+            claim,
+            at: T,
+            ear: '',
+            record: { ...record, platform, evidence: digest('evidence') },
+          },
+          false,
+        );
         fresh.store.continuity.set(claim, from, value, result);
       }),
     get: () => fresh.store.continuity.get(claim),

@@ -1,6 +1,4 @@
 import { createHash, X509Certificate } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { toBase64 } from '@kallio/codec';
 import {
@@ -14,34 +12,24 @@ import {
   nonceCreate,
 } from '@kallio/protocol';
 import { marshalPublic, parsePublic, type TpmtPublic } from '@kallio/tpm/structures';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { answer, enrol, joinToken, requestOf } from './fixture-enrol.ts';
 import { configure, type TestServer, testServer } from './fixture-server.ts';
+import { testSite } from './fixture-site.ts';
 import { Maker, type TestTpm } from './fixture-tpm.ts';
 
 const code = (c: string) => expect.objectContaining({ code: c });
 
-let dir: string;
+const site = testSite(['one', 'two'], { init: () => ({}) });
+let server: TestServer;
 let maker: Maker;
+let dir: string;
 let one: TestTpm;
 let two: TestTpm;
-let server: TestServer;
-
-beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'kallio-enrol-'));
-  maker = new Maker(join(dir, 'maker'));
-  one = await maker.make('one');
-  two = await maker.make('two');
+beforeEach(() => {
+  ({ server, maker, dir } = site);
+  [one, two] = [site.tpm('one'), site.tpm('two')];
 });
-afterAll(async () => {
-  await one.powerOff();
-  await two.powerOff();
-  rmSync(dir, { recursive: true });
-});
-beforeEach(async () => {
-  server = await testServer({ ekRoots: maker.roots });
-});
-afterEach(() => server.stop());
 
 const listed = async () => (await server.admin().call(attestersList, {})).attesters;
 

@@ -1,9 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import {
   type Client,
   EVENT_STREAM,
@@ -15,36 +12,22 @@ import {
   webhookRemove,
   webhooksList,
 } from '@kallio/protocol';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { admitted, type TestAttester } from './fixture-attester.ts';
-import { policies } from './fixture-policies.ts';
-import { configure, type TestServer, testServer } from './fixture-server.ts';
-import { Maker, type TestTpm } from './fixture-tpm.ts';
+import type { TestServer } from './fixture-server.ts';
+import { testSite } from './fixture-site.ts';
+import type { TestTpm } from './fixture-tpm.ts';
 
-let dir: string;
-let maker: Maker;
-let tpm: TestTpm;
-let server: TestServer;
-let device: TestAttester;
 const code = (c: string) => expect.objectContaining({ code: c });
-
-beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'kallio-events-'));
-  maker = new Maker(join(dir, 'maker'));
-  tpm = await maker.make('one');
-});
-afterAll(async () => {
-  await tpm.powerOff();
-  rmSync(dir, { recursive: true });
-});
+const site = testSite(['one'], { settings: { attestation: { staleSeconds: 60, certificateSeconds: 600 } } });
+let server: TestServer;
+let tpm: TestTpm;
+let device: TestAttester;
 beforeEach(async () => {
-  await tpm.reboot();
-  server = await testServer({ ekRoots: maker.roots, ...policies(dir) }, (dataDir) =>
-    configure(dataDir, { attestation: { staleSeconds: 60, certificateSeconds: 600 } }),
-  );
+  ({ server } = site);
+  tpm = site.tpm('one');
   device = await admitted(server, tpm, 'device-1', 'device');
 });
-afterEach(() => server.stop());
 
 const past = async (after = 0) =>
   (await server.admin().call(eventsList, { query: { after } })).events.map(short);

@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { concat, type Digest, digestOf, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
+import { canonicalDigest, concat, type Digest, digestOf, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
 import {
   type Binding,
   type EvidenceMessage,
@@ -31,6 +31,8 @@ export class TestAttester {
   readonly enrolment: string;
   readonly log: InstanceEntry[] = [];
   inventory: Inventory = { scope: 'machine', containers: [], changed: [] };
+  /** Names the inventory by its digest, as an agent does that has shown it before. */
+  unchanged = false;
   /** The last client certificate. */
   identity: { certificate: string; key: string } | undefined;
   /** From where on the server wants the instance log. */
@@ -96,7 +98,7 @@ export class TestAttester {
     const parts = {
       ...(this.measured.length === 0 ? {} : { ima }),
       instanceLog: { from: this.from, entries: this.log.slice(this.from) },
-      inventory: this.inventory,
+      inventory: this.unchanged ? { unchanged: canonicalDigest(this.inventory) } : this.inventory,
     };
     this.#shownInThisBoot = true;
     const data = qualifyingData({ ...question, attester: this.id, parts: partsOf(parts) });

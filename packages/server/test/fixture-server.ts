@@ -29,7 +29,7 @@ export interface TestServer {
 }
 
 /** Settings to change; those that are not named stay. */
-type Changes = { readonly [K in keyof ServerConfig]?: Partial<ServerConfig[K]> };
+export type Changes = { readonly [K in keyof ServerConfig]?: Partial<ServerConfig[K]> };
 
 /** Changes settings of a server that does not run. */
 export function configure(dataDir: string, changes: Changes): void {

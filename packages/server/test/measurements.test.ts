@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { appraiseQuote } from '@kallio/appraisal';
 import { type Digest, digestOf, fromBase64, sha256, utf8 } from '@kallio/codec';
 import { decodeImaEntry, partsOf, qualifyingData, readImaLog } from '@kallio/evidence';
@@ -12,37 +9,26 @@ import {
   resultMeasurements,
   tokenCreate,
 } from '@kallio/protocol';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { admitted, type TestAttester } from './fixture-attester.ts';
-import { policies } from './fixture-policies.ts';
-import { type TestServer, testServer } from './fixture-server.ts';
-import { Maker, type TestTpm } from './fixture-tpm.ts';
+import type { TestServer } from './fixture-server.ts';
+import { testSite } from './fixture-site.ts';
+import type { TestTpm } from './fixture-tpm.ts';
 
 const code = (c: string) => expect.objectContaining({ code: c });
 const image: Digest = digestOf(utf8('an image'));
 
-let dir: string;
-let tpm: TestTpm;
-let maker: Maker;
+const site = testSite(['one']);
 let server: TestServer;
+let tpm: TestTpm;
 let device: TestAttester;
 let client: Client;
-beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'kallio-measurements-'));
-  maker = new Maker(join(dir, 'maker'));
-  tpm = await maker.make('one');
-});
-afterAll(async () => {
-  await tpm.powerOff();
-  rmSync(dir, { recursive: true });
-});
 beforeEach(async () => {
-  await tpm.reboot();
-  server = await testServer({ ekRoots: maker.roots, ...policies(dir) });
+  ({ server } = site);
+  tpm = site.tpm('one');
   device = await admitted(server, tpm, 'device-1', 'device');
   client = await device.connect(server);
 });
-afterEach(() => server.stop());
 
 async function show(): Promise<string> {
   const reply = await client.call(evidenceSubmit, { body: await device.attest(client) });

@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { verifyEar } from '@kallio/appraisal';
 import { parseDigest } from '@kallio/codec';
 import {
@@ -12,36 +9,19 @@ import {
   resultShow,
   trustShow,
 } from '@kallio/protocol';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { rotateResultKeys } from '../src/index.ts';
 import { admitted, type TestAttester } from './fixture-attester.ts';
-import { policies } from './fixture-policies.ts';
-import { configure, type TestServer, testServer } from './fixture-server.ts';
-import { Maker, type TestTpm } from './fixture-tpm.ts';
+import type { TestServer } from './fixture-server.ts';
+import { testSite } from './fixture-site.ts';
 
-let dir: string;
-let maker: Maker;
-let tpm: TestTpm;
+const site = testSite(['one'], { settings: { attestation: { staleSeconds: 300 } } });
 let server: TestServer;
 let device: TestAttester;
-
-beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'kallio-presence-'));
-  maker = new Maker(join(dir, 'maker'));
-  tpm = await maker.make('one');
-});
-afterAll(async () => {
-  await tpm.powerOff();
-  rmSync(dir, { recursive: true });
-});
 beforeEach(async () => {
-  await tpm.reboot();
-  server = await testServer({ ekRoots: maker.roots, ...policies(dir) }, (dataDir) =>
-    configure(dataDir, { attestation: { staleSeconds: 300 } }),
-  );
-  device = await admitted(server, tpm, 'device-1', 'device');
+  ({ server } = site);
+  device = await admitted(server, site.tpm('one'), 'device-1', 'device');
 });
-afterEach(() => server.stop());
 
 async function reach() {
   const { reachability, state } = await server

@@ -1,41 +1,27 @@
 import { createPublicKey, verify } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { continuityFromJson, continuityRoot } from '@kallio/appraisal';
-import { canonicalDigest, canonicalize, parseDigest } from '@kallio/codec';
+import { canonicalDigest, canonicalize, parseDigest, sha256, utf8 } from '@kallio/codec';
 import { evidenceSubmit, resultMaterial, resultShow, trustShow } from '@kallio/protocol';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { tidy } from '../src/housekeeping.ts';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { thinOut, tidy } from '../src/housekeeping.ts';
 import { readConfig } from '../src/setup/config.ts';
 import { openStore } from '../src/store/store.ts';
 import { admitted, type TestAttester } from './fixture-attester.ts';
-import { policies } from './fixture-policies.ts';
-import { type TestServer, testServer } from './fixture-server.ts';
-import { Maker, type TestTpm } from './fixture-tpm.ts';
+import type { TestServer } from './fixture-server.ts';
+import { testSite } from './fixture-site.ts';
+import type { TestTpm } from './fixture-tpm.ts';
 
-let dir: string;
-let maker: Maker;
-let tpm: TestTpm;
-let server: TestServer;
-let device: TestAttester;
 const code = (c: string) => expect.objectContaining({ code: c });
-
-beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'kallio-results-'));
-  maker = new Maker(join(dir, 'maker'));
-  tpm = await maker.make('one');
-});
-afterAll(async () => {
-  await tpm.powerOff();
-  rmSync(dir, { recursive: true });
-});
+const site = testSite(['one']);
+let server: TestServer;
+let tpm: TestTpm;
+let device: TestAttester;
 beforeEach(async () => {
-  await tpm.reboot();
-  server = await testServer({ ekRoots: maker.roots, ...policies(dir) });
+  ({ server } = site);
+  tpm = site.tpm('one');
   device = await admitted(server, tpm, 'device-1', 'device');
 });
-afterEach(() => server.stop());
 
 async function attest() {
   const client = await device.connect(server);
@@ -102,5 +88,38 @@ describe('a result', () => {
     const kept = await server.admin().call(resultMaterial, last);
     expect(canonicalDigest(kept.evidence)).toBe(kept.record.evidence);
     expect(rootOf(kept.previous)).toBe(kept.record.basis?.previous);
+  });
+
+  it('that says nothing new is thinned out after a day, to one an hour; what changed something stays', async () => {
+    // All of these in one hour.
+    if (3600 - ((server.now().getTime() / 1000) % 3600) < 60) server.advance(-120);
+    const { client, params } = await attest();
+    const again = async () =>
+      (await client.call(evidenceSubmit, { body: await device.attest(client) })).result;
+    const changed = [params.digest];
+    device.unchanged = true;
+    const same = [await again(), await again(), await again()];
+    await tpm.extend(8, sha256(utf8('something that the policy does not know')));
+    changed.push(parseDigest(await again()), parseDigest(await again()));
+
+    const store = openStore(join(server.dataDir, 'store.sqlite'));
+    const config = readConfig(join(server.dataDir, 'config.json'));
+    const isKept = async (digest: string) => {
+      const material = { params: { digest: parseDigest(digest) } };
+      const found = await server
+        .admin()
+        .call(resultMaterial, material)
+        .catch((error) => error.code);
+      return found.record === undefined ? found : canonicalDigest(found.evidence) === found.record.evidence;
+    };
+    const all = async () => Promise.all([...same, ...changed].map(isKept));
+    thinOut(store, config, server.now());
+    expect(await all()).toEqual([true, true, true, true, true, true]);
+    server.advance(26 * 3600);
+    thinOut(store, config, server.now());
+    expect(await all()).toEqual(['NOT_FOUND', 'NOT_FOUND', true, true, true, true]);
+    thinOut(store, config, server.now());
+    expect(await all()).toEqual(['NOT_FOUND', 'NOT_FOUND', true, true, true, true]);
+    store.close();
   });
 });

@@ -56,6 +56,8 @@ export const BuildEnvironment = Exact({
   tier: Tier,
   /** TPM resetCount of the boot that the whole session ran in. */
   boot: Type.Integer({ minimum: 0 }),
+  /** Secure boot was on, with the keys that the appraisal policy names. */
+  secureBoot: Type.Optional(Type.Literal(true)),
   /** Attestation result of the closed session: a compact JWT. */
   ear: Type.String({ maxLength: 64 * 1024, pattern: '^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$' }),
   /** TPM2_Certify of the signing key by the AK: for whoever re-verifies the evidence. */

@@ -62,6 +62,8 @@ export interface RefusedImage {
   readonly ok: false;
   readonly steps: readonly Step[];
   readonly refusal: Refusal;
+  /** The statement's bytes, where a bundle was read: to be shown, for nothing in it is proved. */
+  readonly payload?: Uint8Array;
 }
 
 export type ImageVerdict = AcceptedImage | RefusedImage;
@@ -69,6 +71,8 @@ export type ImageVerdict = AcceptedImage | RefusedImage;
 /** Runs steps one after another and keeps what each found. The first refusal ends the verification. */
 export class Trail {
   readonly #steps: Step[] = [];
+  /** The statement that is being judged, once there is one. */
+  payload: Uint8Array | undefined;
 
   get steps(): readonly Step[] {
     return this.#steps;

@@ -64,7 +64,9 @@ export async function verifyImageSignature(input: SignatureInput): Promise<Image
     return await run(input, trail);
   } catch (error) {
     if (!(error instanceof KallioError)) throw error;
-    return { ok: false, steps: trail.steps, refusal: error.toJSON() };
+    const { payload } = trail;
+    const shown = payload === undefined ? {} : { payload };
+    return { ok: false, steps: trail.steps, refusal: error.toJSON(), ...shown };
   }
 }
 
@@ -77,6 +79,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
     () => parseBundle(input.bundle),
     () => 'a Sigstore bundle v0.3 with one signature and one log entry',
   );
+  trail.payload = bundle.payload;
 
   // Stops a signature that was moved here from another image.
   const head = await trail.step(
@@ -159,7 +162,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   if (require !== undefined) {
     await trail.step(
       'claims',
-      () => requireClaims(require, claims, session.evidence),
+      () => requireClaims(require, claims, session),
       () => `what the policy wants the claims to say: ${Object.keys(require).join(', ')}`,
     );
   }
@@ -290,8 +293,8 @@ function requireSession(
   }
   // The copy in the predicate is for readers that know no EAR: it must not say anything else.
   const said = statement.buildEnvironment;
-  for (const field of ['session', 'builder', 'tier', 'boot', 'evidence'] as const) {
-    if (canonicalize(said[field]) !== canonicalize(session[field])) {
+  for (const field of ['session', 'builder', 'tier', 'boot', 'secureBoot', 'evidence'] as const) {
+    if (canonicalize(said[field] ?? null) !== canonicalize(session[field] ?? null)) {
       throw signatureError('SIGNATURE_RESULT_MISMATCH', 'The statement and its attestation result differ.', {
         pointer: `/predicate/buildEnvironment/${field}`,
       });

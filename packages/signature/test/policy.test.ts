@@ -177,6 +177,20 @@ describe('a policy requires', () => {
     ]);
   });
 
+  test('that the build host booted with secure boot on', async () => {
+    const require = { secureBoot: true as const };
+    expect(await found({ require })).toEqual(['CLAIM_SECURE_BOOT', '/predicate/buildEnvironment/secureBoot']);
+    const session = { secureBoot: true as const };
+    expect(
+      await found({ require }, await build(server, key, { session, environment: session })),
+    ).toBeUndefined();
+    // What the statement says of itself counts for nothing: the server's result must say it.
+    const said = await build(server, key, { environment: session });
+    expect((await judge(said.bundle, { require })).refusal?.code).toBe('SIGNATURE_RESULT_MISMATCH');
+    const unsaid = await build(server, key, { session });
+    expect((await judge(unsaid.bundle, {})).refusal?.code).toBe('SIGNATURE_RESULT_MISMATCH');
+  });
+
   test('so many evidence messages of the session', async () => {
     expect(await found({ require: { evidence: 2 } })).toBeUndefined();
     expect(await found({ require: { evidence: 3 } })).toEqual([

@@ -43,6 +43,8 @@ export const SessionClaims = Exact({
   tier: TierSchema,
   /** resetCount of the boot it was built in. */
   boot: Type.Integer({ minimum: 0 }),
+  /** Secure boot was on, with the keys that the appraisal policy names; absent where the policy doesn't ask. */
+  secureBoot: Type.Optional(Type.Literal(true)),
 });
 export type SessionClaims = Static<typeof SessionClaims>;
 

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { canonicalBytes, type Digest, fromBase64 } from '@kallio/codec';
+import { canonicalBytes, type Digest, fromBase64, KallioError } from '@kallio/codec';
 import {
   copyImage,
   FILE_MANIFEST_TYPE,
@@ -173,8 +173,11 @@ async function buildAttested(
   const building = runBuilder(options, folder, layoutDir, refused.signal).finally(() => ended.abort());
   const attesting = async () => {
     if (attestEvery === undefined) return;
-    while (await pause(attestEvery * 1000, ended.signal)) {
-      for (const session of sessions) await agent.call(agentSessionAttest, { params: { session } });
+    for (let shown = 0; shown < MAX_SHOWN; shown++) {
+      // Ever more seldom, so that what a session can name covers a build of any length.
+      const seconds = attestEvery * 2 ** Math.floor(shown / SHOWN_BEFORE_HALF);
+      if (!(await pause(seconds * 1000, ended.signal))) return;
+      for (const session of sessions) await showEvidence(agent, session, options.say);
     }
   };
   const watched = attesting().catch((error: unknown) => {
@@ -185,6 +188,22 @@ async function buildAttested(
   // The refusal says why the builder was stopped.
   if (shown.status === 'rejected') throw shown.reason;
   if (built.status === 'rejected') throw built.reason;
+}
+
+/** Most evidence messages while a build goes on: with the opening and the closing one, what a session can name. */
+const MAX_SHOWN = 60;
+/** So many are shown before they become half as frequent. */
+const SHOWN_BEFORE_HALF = 15;
+
+/** One evidence message of a session. Who can't be reached now is no refusal: the next one shows what was measured. */
+async function showEvidence(agent: Client, session: string, say: (line: string) => void): Promise<void> {
+  try {
+    await agent.call(agentSessionAttest, { params: { session } });
+  } catch (error) {
+    const away = error instanceof KallioError && /^(?:AGENT|SERVER)_UNREACHABLE$/.test(error.code);
+    if (!away) throw error;
+    say(`… no evidence in between: ${error.message}`);
+  }
 }
 
 /** Waits; false when `ended` came first. */

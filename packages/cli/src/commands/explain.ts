@@ -12,6 +12,7 @@ import { readFile } from '../files.ts';
 import { cliError } from '../output/output.ts';
 
 interface Flags extends ServerOptions {
+  readonly policy?: string;
   readonly referenceSet: string[];
 }
 
@@ -24,13 +25,24 @@ export function explainCommand(context: Context): Command {
     command(
       'explain',
       'walk from a verdict to the bytes, and make the result again from them',
-      'kallio explain sha256:8f3c…   or   kallio explain cabinet-7',
+      'kallio explain sha256:8f3c…   or   kallio explain cabinet-7   or   kallio explain IMAGE --policy FILE',
     ),
   )
-    .argument('<result>', 'digest of a result, or the name of an attester, for its last one')
+    .argument(
+      '<result>',
+      'digest of a result; name of an attester, for its last one; or, with --policy, an image',
+    )
+    .option('--policy <file>', 'an image policy: explain how it judges this image (no server is asked)')
     .option('--reference-set <file...>', 'reference-set files that the policy names', [])
-    .addHelpText('after', '\nExit codes: 0 the result came out the same here, 1 it did not.')
-    .action((result: string, flags: Flags) => explain(context, result, flags));
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 the result came out the same here, or the image may run; 1 not so.',
+    )
+    .action(async (subject: string, flags: Flags) => {
+      if (flags.policy === undefined) return explain(context, subject, flags);
+      const { explainImage } = await import('../explain/image.ts');
+      return explainImage(context, subject, flags.policy);
+    });
 }
 
 async function explain(context: Context, subject: string, flags: Flags): Promise<void> {

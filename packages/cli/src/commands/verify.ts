@@ -48,8 +48,14 @@ async function verify(context: Context, image: string, flags: Flags): Promise<vo
   );
   if (!verdict.ok) {
     context.exit = 1;
-    const { code, message, hint } = verdict.refusal;
-    const lines = [...chain, '', `REFUSED ${code}: ${message}`, ...(hint === undefined ? [] : [`  ${hint}`])];
+    const { code, message, pointer, hint } = verdict.refusal;
+    const lines = [
+      ...chain,
+      '',
+      `REFUSED ${code}: ${message}`,
+      ...(pointer === undefined ? [] : [`  at ${pointer}`]),
+      ...(hint === undefined ? [] : [`  ${hint}`]),
+    ];
     context.output.result(
       { ok: false, image, steps: verdict.steps, refusal: verdict.refusal },
       lines.join('\n'),

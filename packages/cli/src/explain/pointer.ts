@@ -115,8 +115,8 @@ function containerLines(pointer: string, { inventory, instanceLog }: Message): s
 }
 
 /** The value at a JSON pointer (RFC 6901). */
-function valueAt(pointer: string, message: Message): string[] {
-  let value: unknown = message;
+export function valueAt(pointer: string, document: unknown): string[] {
+  let value: unknown = document;
   for (const token of pointer.slice(1).split('/')) {
     const name = token.replaceAll('~1', '/').replaceAll('~0', '~');
     if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return [];

@@ -219,14 +219,28 @@ export function recordResult(
     ear,
     record: recordOf(judged, session, basisOf(store, judged, now)),
   };
-  store.results.insert(result);
+  const changed = tellChanges(store, config, claim, result);
+  store.results.insert(result, !changed && session === undefined && saysNothingNew(judged));
   presence.heard(claim.attester);
-  tellChanges(store, config, claim, result);
   // What did not hold proves nothing about the attester: anybody may have sent it.
   if (appraisal.authentic && appraisal.next !== undefined) {
     store.continuity.set(claim.claim, judged.version, appraisal.next, result.digest);
   }
   return result;
+}
+
+/** True for evidence of a machine that is well, on which nothing has happened since the evidence before. */
+function saysNothingNew({ appraisal, message, previous }: Judged): boolean {
+  const { eventLog, ima, instanceLog, inventory } = message;
+  const subjects = [appraisal.platform, ...appraisal.instances.values()];
+  return (
+    subjects.every(({ state }) => state === 'VERIFIED') &&
+    previous?.boot.resetCount === appraisal.boot?.resetCount &&
+    eventLog === undefined &&
+    ima === undefined &&
+    instanceLog.entries.length === 0 &&
+    'unchanged' in inventory
+  );
 }
 
 /** Keeps what an appraisal was made from, and says under which digests. */

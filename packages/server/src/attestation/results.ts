@@ -78,6 +78,8 @@ function missing(): KallioError {
   return new KallioError(
     'RESULT_MATERIAL_MISSING' satisfies ServerCode,
     'What this result was made from is not here (any more).',
-    { hint: 'It is kept for retention.days, and for as long as the result is an attester’s last.' },
+    {
+      hint: 'It is kept for retention.days, and for as long as the result is an attester’s last; of results that said nothing new, one an hour.',
+    },
   );
 }

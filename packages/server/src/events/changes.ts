@@ -12,15 +12,16 @@ const MAX_REASONS = 8;
 
 /**
  * Tells what a result has changed, and notes when it turns STALE. Call it in the transaction that stores the result:
- * no change is stored untold, and none is told that is not stored.
+ * no change is stored untold, and none is told that is not stored. False where there was nothing to tell.
  */
-export function tellChanges(store: Store, config: ServerConfig, claim: Claim, result: StoredResult): void {
+export function tellChanges(store: Store, config: ServerConfig, claim: Claim, result: StoredResult): boolean {
   const { at, digest, record } = result;
   const { attester } = claim;
   const told = store.standings.get(claim.claim);
   const { state, tier, reasons } = record.platform;
   const from = told?.platform ?? 'UNKNOWN';
-  if (from !== state) {
+  let changed = from !== state;
+  if (changed) {
     store.events.append(
       {
         type: 'attester.state',
@@ -44,17 +45,20 @@ export function tellChanges(store: Store, config: ServerConfig, claim: Claim, re
     const was = before.get(instance) ?? 'GONE';
     before.delete(instance);
     if (was === now.state) continue;
+    changed = true;
     const reasons = now.reasons.slice(0, MAX_REASONS);
     const change = { attester, instance, from: was, to: now.state, result: digest, reasons } as const;
     store.events.append({ type: 'instance.state', data: change }, at);
   }
   for (const [instance, was] of before) {
+    changed = true;
     const change = { attester, instance, from: was, to: 'GONE' as const, result: digest, reasons: [] };
     store.events.append({ type: 'instance.state', data: change }, at);
   }
   const good = state === 'VERIFIED' || state === 'DEGRADED';
   const dueAt = good ? at + config.attestation.staleSeconds * 1000 + 1 : undefined;
   store.standings.set(claim.claim, { platform: state, instances }, dueAt);
+  return changed;
 }
 
 /** The reason of a standing whose time is over. */

@@ -117,5 +117,7 @@ function sessionClaims(
     builder: session.attester,
     tier: platform.tier,
     boot: boot.resetCount,
+    // Of a VERIFIED platform whose policy demands it: without it, it would not be VERIFIED.
+    ...(judged.policy.reference.secureBoot?.enabled === true ? { secureBoot: true as const } : {}),
   };
 }

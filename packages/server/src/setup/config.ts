@@ -178,6 +178,12 @@ export const ServerConfig = Exact({
       minimum: 1,
       maximum: 3650,
     }),
+    steadyHours: Type.Integer({
+      description: 'Hours to keep every result that says nothing new; then one an hour stays.',
+      default: 24,
+      minimum: 1,
+      maximum: 3650 * 24,
+    }),
   }),
   logLevel: Type.Union(
     [

@@ -52,6 +52,15 @@ export class BasisStore {
     return digest;
   }
 
+  /** Forgets what was kept before one appraisal, unless a result rests on it. */
+  forgetState(digest: string): void {
+    this.#db
+      .sql(
+        'DELETE FROM kept_states WHERE digest = ? AND NOT EXISTS (SELECT 1 FROM results WHERE previous = ?)',
+      )
+      .run(digest, digest);
+  }
+
   /** What was kept, whole again. */
   state(digest: string): Json | undefined {
     const row = this.#db.sql('SELECT root FROM kept_states WHERE digest = ?').get(digest);

@@ -23,6 +23,16 @@ export class EvidenceStore {
     return row === undefined ? undefined : new Uint8Array(zstdDecompressSync(blob(row, 'bytes')));
   }
 
+  /** Forgets one message, unless a session or a result rests on it. */
+  forget(digest: string): void {
+    this.#db
+      .sql(
+        `DELETE FROM evidence WHERE digest = ? AND NOT EXISTS (SELECT 1 FROM results WHERE evidence = ?)
+           AND NOT EXISTS (SELECT 1 FROM session_evidence WHERE session_evidence.digest = ?)`,
+      )
+      .run(digest, digest, digest);
+  }
+
   /** Forgets evidence older than `before` that no session and no result rests on. */
   prune(before: number): void {
     this.#db

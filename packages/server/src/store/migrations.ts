@@ -260,4 +260,21 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE results ADD COLUMN previous TEXT;
   CREATE INDEX results_by_previous ON results (previous) WHERE previous IS NOT NULL;
   `,
+  `
+  -- Results that said nothing new, until they are thinned out. And no foreign key of continuity's to results any more: to
+  -- delete a result would mean to look through all continuities.
+  ALTER TABLE results ADD COLUMN steady INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX results_steady ON results (at) WHERE steady = 1;
+  CREATE TABLE continuity_new (
+    claim     INTEGER PRIMARY KEY REFERENCES claims (claim),
+    version   INTEGER NOT NULL,
+    value     TEXT NOT NULL,
+    result    TEXT NOT NULL,
+    event_log TEXT,
+    inventory TEXT
+  ) STRICT;
+  INSERT INTO continuity_new SELECT claim, version, value, result, event_log, inventory FROM continuity;
+  DROP TABLE continuity;
+  ALTER TABLE continuity_new RENAME TO continuity;
+  `,
 ];

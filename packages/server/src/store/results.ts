@@ -1,7 +1,7 @@
 import { type Digest, decodeShape, parseDigest, parseJson } from '@kallio/codec';
 import { AppraisalRecord } from '@kallio/protocol';
 import type { Database } from '@kallio/store';
-import { integer, type Row, text } from '@kallio/store';
+import { integer, optional, type Row, text } from '@kallio/store';
 
 /** A signed result and its record. */
 export interface StoredResult {
@@ -13,6 +13,14 @@ export interface StoredResult {
   readonly record: AppraisalRecord;
 }
 
+/** A result that was thinned out, by what it rested on. */
+export interface ThinnedResult {
+  readonly evidence: string;
+  readonly previous?: string;
+}
+
+const HOUR_MS = 3_600_000;
+
 /** Signed results. */
 export class Results {
   readonly #db: Database;
@@ -21,11 +29,12 @@ export class Results {
     this.#db = db;
   }
 
-  insert(result: StoredResult): void {
+  /** `steady`: it says nothing that the one before it did not say. */
+  insert(result: StoredResult, steady: boolean): void {
     this.#db
       .sql(
-        `INSERT INTO results (digest, claim, attester, at, evidence, ear, record, previous)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO results (digest, claim, attester, at, evidence, ear, record, previous, steady)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       )
       .run(
         result.digest,
@@ -36,6 +45,7 @@ export class Results {
         result.ear,
         JSON.stringify(result.record),
         result.record.basis?.previous ?? null,
+        steady ? 1 : 0,
       );
   }
 
@@ -64,6 +74,34 @@ export class Results {
   placeOf(digest: Digest): number {
     const row = this.#db.sql('SELECT rowid AS place FROM results WHERE digest = ?').get(digest);
     return row === undefined ? 0 : integer(row, 'place');
+  }
+
+  /**
+   * Thins out steady results older than `before`, the oldest first, at most so many: of those of one claim in one hour the
+   * last one stays. Gives what those rested on that are gone.
+   */
+  thin(before: number, most: number): ThinnedResult[] {
+    const rows = this.#db
+      .sql('SELECT rowid AS place, * FROM results WHERE steady = 1 AND at < ? ORDER BY at LIMIT ?')
+      .all(before, most);
+    return rows.flatMap((row) => {
+      const [place, claim, at] = [integer(row, 'place'), integer(row, 'claim'), integer(row, 'at')];
+      const nextHour = (Math.floor(at / HOUR_MS) + 1) * HOUR_MS;
+      const later = this.#db.sql(
+        'SELECT 1 FROM results WHERE claim = ? AND at > ? AND at < ? AND steady = 1 LIMIT 1',
+      );
+      const isNeeded = this.#db.sql('SELECT 1 FROM continuity WHERE claim = ? AND result = ?');
+      if (
+        later.get(claim, at, nextHour) === undefined ||
+        isNeeded.get(claim, text(row, 'digest')) !== undefined
+      ) {
+        this.#db.sql('UPDATE results SET steady = 0 WHERE rowid = ?').run(place);
+        return [];
+      }
+      this.#db.sql('DELETE FROM results WHERE rowid = ?').run(place);
+      const previous = optional(row, 'previous', text);
+      return [{ evidence: text(row, 'evidence'), ...(previous === undefined ? {} : { previous }) }];
+    });
   }
 
   /** Forgets results older than `before`, but each claim's last and those that continuity rests on. */

@@ -1,3 +1,4 @@
+import type { SessionClaims } from '@kallio/appraisal';
 import { signatureError } from '../error.ts';
 import type { Claims } from '../statement.ts';
 import type { ImagePolicy } from './schema.ts';
@@ -6,8 +7,9 @@ type Required = NonNullable<ImagePolicy['require']>;
 type ConfigClaims = Exclude<Claims['image'], { readonly index: unknown }>;
 
 /** What the signed claims must say: `CLAIM_…` for the first that they don't. An index has no configuration of its own. */
-export function requireClaims(required: Required, claims: Claims, evidence: readonly unknown[]): void {
+export function requireClaims(required: Required, claims: Claims, session: SessionClaims): void {
   const { names, evidence: messages } = required;
+  const { evidence, secureBoot } = session;
   if (names !== undefined && !names.includes(claims.subject.name)) {
     throw signatureError('CLAIM_NAME', `The image was built as "${claims.subject.name}".`, {
       pointer: '/subject/0/name',
@@ -21,6 +23,16 @@ export function requireClaims(required: Required, claims: Claims, evidence: read
       {
         pointer: '/predicate/buildEnvironment/evidence',
         hint: 'Build with kallio build --attest-every SECONDS: it shows evidence while it builds.',
+      },
+    );
+  }
+  if (required.secureBoot === true && secureBoot !== true) {
+    throw signatureError(
+      'CLAIM_SECURE_BOOT',
+      'Nothing says that the build host booted with secure boot on.',
+      {
+        pointer: '/predicate/buildEnvironment/secureBoot',
+        hint: 'The server says so where its policy for build hosts demands it: reference.secureBoot, "enabled": true.',
       },
     );
   }

@@ -43,6 +43,8 @@ const Require = Exact({
   nonRoot: Type.Optional(Type.Literal(true)),
   /** The signature names a file manifest with files in it. */
   fileManifest: Type.Optional(Type.Literal(true)),
+  /** The build host booted with secure boot on, under the keys that its appraisal policy names. */
+  secureBoot: Type.Optional(Type.Literal(true)),
   /** So many evidence messages of the session: 2 are the opening and the closing one. */
   evidence: Type.Optional(Type.Integer({ minimum: 2, maximum: 64 })),
 });

@@ -56,5 +56,7 @@ function timeOf(text: string, { signature }: NoteSignature, { name, key }: Verif
 }
 
 function refused(name: string, why: string) {
-  return tlogError('LOG_COSIGNATURE', `The cosignature of ${name} does not hold: ${why}.`);
+  return tlogError('LOG_COSIGNATURE', `The cosignature of ${name} does not hold: ${why}.`, {
+    hint: 'Fetch the proof again: kallio log proof.',
+  });
 }
