@@ -3,13 +3,13 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import type { AttesterSummary } from '@kallio/protocol';
 import { capture } from './capture.ts';
 import { LabSite } from './site/site.ts';
 
 const USAGE = `usage: npm run lab -- COMMAND
 
-  up [--root plain|verity] [--builders N] [--devices N]   build what is missing, start server, registry, machines
+  up [--root plain|verity] [--builders N] [--devices N]   build what is missing, start server, registry, machines: one
+                                                          build host or more, and two devices unless told otherwise
   status                                                  machines, and how the server sees them
   console MACHINE                                         what its firmware, kernel and set-up printed
   exec MACHINE SCRIPT                                     run a shell script in it
@@ -48,6 +48,8 @@ async function main(argv: readonly string[]): Promise<number> {
   switch (command) {
     case 'up':
       if ((root !== 'plain' && root !== 'verity') || !isCount(builders) || !isCount(devices)) break;
+      // The image policy names who may build: a site without a build host has none.
+      if (Number(builders) === 0) break;
       return up(root, Number(builders), Number(devices));
     case 'status':
       return status(await running());
@@ -98,9 +100,15 @@ async function up(flavour: 'plain' | 'verity', builders: number, devices: number
   });
   await mkdir(join(POINTER, '..'), { recursive: true });
   await writeFile(POINTER, site.dir);
-  await site.startHost(say);
-  await Promise.all(site.machines.map((machine) => site.startMachine(machine, say)));
-  await site.verified(say);
+  try {
+    await site.startHost(say);
+    await Promise.all(site.machines.map((machine) => site.startMachine(machine, say)));
+    await site.verified(say);
+  } catch (error) {
+    say(await site.lastWords());
+    await down();
+    throw error;
+  }
   say('');
   for (const [key, value] of Object.entries(site.operator)) say(`export ${key}=${value}`);
   say('npm run --silent kallio -- attesters list');
@@ -108,8 +116,7 @@ async function up(flavour: 'plain' | 'verity', builders: number, devices: number
 }
 
 async function status(site: LabSite): Promise<number> {
-  const { json } = await site.try('attesters', 'list');
-  const { attesters = [] } = (json ?? {}) as { attesters?: AttesterSummary[] };
+  const attesters = await site.attesters();
   for (const { name, running: on } of site.machines) {
     const seen = attesters.find(({ attester }) => attester === name);
     const verdict = seen === undefined ? 'unknown to the server' : `${seen.state}, tier ${seen.tier ?? '-'}`;

@@ -144,14 +144,17 @@ export async function onboard(site: JobSite, application: string, image: string)
   return (await site.try('packages', 'create', file)).json as AppPkgInfo;
 }
 
+/** An instance that was to be started, and how that ended. */
+export interface Started {
+  readonly operation: AppLcmOpOcc;
+  readonly instance: AppInstanceInfo;
+}
+
 /** Starts an instance, and waits until the operation has come to an end. */
-export async function start(
-  site: JobSite,
-  ...flags: string[]
-): Promise<{ readonly operation: AppLcmOpOcc; readonly instance: AppInstanceInfo }> {
+export async function start(site: JobSite, ...flags: string[]): Promise<Started> {
   const outcome = await site.try('apps', 'start', APPLICATION, ...flags);
   if (outcome.error !== undefined) throw new Error(`${outcome.error.code}: ${outcome.error.message}`);
-  return outcome.json as { operation: AppLcmOpOcc; instance: AppInstanceInfo };
+  return outcome.json as Started;
 }
 
 /** What a device's evidence says of an instance. */

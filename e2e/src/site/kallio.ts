@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { type Finished, run } from './process.ts';
+import { type Finished, type RunOptions, run } from './process.ts';
 
 /** What `npx kallio` starts. */
 const KALLIO = fileURLToPath(new URL('../../../packages/cli/bin/kallio.cjs', import.meta.url));
@@ -26,13 +26,14 @@ export interface Outcome {
   readonly finished: Finished;
 }
 
-/** Runs a `kallio` command with `--json` to its end. */
+/** Runs a `kallio` command with `--json` to its end, which has to come within {@link RunOptions.timeoutMs}. */
 export async function kallio(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  timing: Pick<RunOptions, 'timeoutMs'> = {},
 ): Promise<Outcome> {
   const [command, all] = kallioCommand([...args, '--json']);
-  const finished = await run(command, all, { env });
+  const finished = await run(command, all, { ...timing, env });
   const json = parse(finished.stdout);
   return { exit: finished.code, json, error: errorOf(json) ?? errorOf(parse(finished.stderr)), finished };
 }
@@ -41,8 +42,9 @@ export async function kallio(
 export async function mustKallio(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  timing: Pick<RunOptions, 'timeoutMs'> = {},
 ): Promise<unknown> {
-  const outcome = await kallio(args, env);
+  const outcome = await kallio(args, env, timing);
   if (outcome.exit === 0) return outcome.json;
   const why =
     outcome.error === undefined ? outcome.finished.stderr : `${outcome.error.code}: ${outcome.error.message}`;

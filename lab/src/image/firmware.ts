@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { must } from '@kallio/e2e/process';
 import { TpmMaker } from '@kallio/e2e/tpm';
 import { cached, keyOf } from '../cache.ts';
+import { guard } from '../machine/guard.ts';
 import { Machine } from '../machine/machine.ts';
 import { FIRMWARE, FIRMWARE_VARIABLES } from '../machine/qemu.ts';
 import type { Say } from '../say.ts';
@@ -19,6 +20,7 @@ export async function firmwareLog(image: Image, say: Say): Promise<Uint8Array> {
   const version = await must('qemu-system-x86_64', ['--version']);
   const folder = await cached('firmware', keyOf(version, image.flavour, ...files), say, async (work) => {
     const dir = await mkdtemp(join(tmpdir(), 'kallio-lab-'));
+    guard(dir);
     const machine = new Machine('golden', join(dir, 'golden'));
     try {
       const maker = await TpmMaker.create(join(dir, 'maker'));

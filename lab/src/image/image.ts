@@ -45,7 +45,7 @@ export async function image(flavour: Flavour, say: Say): Promise<Image> {
   const key = keyOf(base, kernel.image, kallio, process.version, ...own.flat());
   const tree = await cached('root', key, say, async (work) => {
     const root = join(work, 'root');
-    await told(say, 'root file system', () => makeRoot({ base, kernels: [kernel] }, root));
+    await told(say, 'root file system', () => makeRoot({ base, kernel }, root));
     const files = { init: imageFile('initrd-init'), imaPolicy: imageFile('ima-policy') };
     await told(say, 'initrd', () =>
       makeInitrd({ ...files, root, release: kernel.release }, work, join(work, 'initrd.img')),

@@ -3,8 +3,11 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { must } from '@kallio/e2e/process';
 
-/** What has to be there before the root file system is: its disk, and dm-verity for the flavour that has it. */
-const MODULES = ['virtio_pci', 'virtio_blk', 'dm-verity'] as const;
+/**
+ * What has to be there before the root file system is: its disk, its file system, and dm-verity for the flavour that has
+ * it. What a kernel has built in is no module of it.
+ */
+const MODULES = ['virtio_pci', 'virtio_blk', 'ext4', 'dm-verity'] as const;
 
 /** The first file system of a machine: a static busybox, a few modules, the IMA policy, and the script that uses them. */
 export async function makeInitrd(

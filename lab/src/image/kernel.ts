@@ -16,12 +16,33 @@ export interface Kernel {
 
 /** The kernel that Debian's cloud flavour stands for now. */
 export async function currentKernel(say: Say): Promise<Kernel> {
+  return kernelOf(await currentName(), say);
+}
+
+/** Another stock kernel of the same release of Debian: the newest of those that it offers beside the current one. */
+export async function otherKernel(say: Say): Promise<Kernel> {
+  const current = await currentName();
+  const names = (await must('apt-cache', ['pkgnames', 'linux-image-'])).split('\n');
+  const others = names
+    .filter((name) => /^linux-image-\d[\d.]*-\d+-(?:cloud|rt)-amd64$/.test(name) && name !== current)
+    // The same flavour before the other one.
+    .sort((a, b) => Number(/-rt-/.test(a)) - Number(/-rt-/.test(b)) || newestFirst(a, b));
+  const [name] = others;
+  if (name === undefined) throw new Error('apt knows no second kernel; refresh its lists: apt-get update');
+  return kernelOf(name, say);
+}
+
+function newestFirst(a: string, b: string): number {
+  return b.localeCompare(a, 'en', { numeric: true });
+}
+
+async function currentName(): Promise<string> {
   const depends = await must('apt-cache', ['depends', 'linux-image-cloud-amd64']);
   const name = /Depends: (linux-image-\S+-cloud-amd64)/.exec(depends)?.[1];
   if (name === undefined) {
     throw new Error('apt knows no linux-image-cloud-amd64; refresh its lists: apt-get update');
   }
-  return kernelOf(name, say);
+  return name;
 }
 
 async function kernelOf(name: string, say: Say): Promise<Kernel> {

@@ -16,21 +16,24 @@ export function imageFile(name: string): string {
   return join(FILES, name);
 }
 
+/** Installs a kernel's modules in a root file system. */
+export async function installModules({ modules, release }: Kernel, root: string): Promise<void> {
+  await mkdir(join(root, 'lib/modules'), { recursive: true });
+  await cp(modules, join(root, 'lib/modules', release), { recursive: true });
+  // The index of what needs what is made where a kernel is installed.
+  await must('chroot', [root, 'depmod', release]);
+}
+
 /** Makes the root file system of a machine, as a folder. */
 export async function makeRoot(
-  parts: { readonly base: string; readonly kernels: readonly Kernel[] },
+  parts: { readonly base: string; readonly kernel: Kernel },
   root: string,
 ): Promise<void> {
-  const { base, kernels } = parts;
+  const { base, kernel } = parts;
   await must('cp', ['--archive', '--reflink=auto', base, root], { timeoutMs: 300_000 });
   const at = (path: string) => join(root, path);
 
-  for (const kernel of kernels) {
-    await mkdir(at('lib/modules'), { recursive: true });
-    await cp(kernel.modules, at(`lib/modules/${kernel.release}`), { recursive: true });
-    // The index of what needs what is made where a kernel is installed.
-    await must('chroot', [root, 'depmod', kernel.release]);
-  }
+  await installModules(kernel, root);
 
   await copyFile(process.execPath, at('usr/local/bin/node'));
   await installKallio(at('opt/kallio'));

@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+
+/** Notes pid and start time, then becomes the command: whoever is killed meanwhile, the note is there. */
+const RECORDED = 'echo "$$ $(cut -d " " -f 22 /proc/$$/stat)" >"$0"; exec "$@"';
 
 /**
  * A process that outlives the command that started it. Its pid file names the process for certain: pid and start time,
@@ -26,21 +29,18 @@ export class Daemon {
     env: Readonly<Record<string, string>> = {},
   ): Promise<void> {
     const log = openSync(this.#logFile, 'a');
-    const child = spawn(command, args, {
+    rmSync(this.#pidFile, { force: true });
+    const child = spawn('sh', ['-c', RECORDED, this.#pidFile, command, ...args], {
       stdio: ['ignore', log, log],
       detached: true,
       env: { ...process.env, ...env },
     });
     closeSync(log);
-    const failed = new Promise<never>((_, reject) => {
-      child.once('error', (cause) => reject(new Error(`${this.name} can’t be started: ${cause.message}`)));
-    });
     child.unref();
-    if (child.pid === undefined) return failed;
-    writeFileSync(this.#pidFile, `${child.pid} ${startTime(child.pid) ?? ''}`);
     const deadline = Date.now() + 60_000;
-    while (!(await ready())) {
-      if (!this.running || Date.now() > deadline) {
+    while (!(this.running && (await ready()))) {
+      const ended = child.exitCode !== null || child.signalCode !== null;
+      if (ended || Date.now() > deadline) {
         await this.stop('SIGKILL');
         throw new Error(`${this.name} did not come up:\n${this.tail()}`);
       }
@@ -50,7 +50,7 @@ export class Daemon {
 
   get pid(): number | undefined {
     if (!existsSync(this.#pidFile)) return undefined;
-    const [pid = '', started = ''] = readFileSync(this.#pidFile, 'utf8').split(' ');
+    const [pid = '', started = ''] = readFileSync(this.#pidFile, 'utf8').trim().split(' ');
     return started !== '' && startTime(Number(pid)) === started ? Number(pid) : undefined;
   }
 

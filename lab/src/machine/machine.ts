@@ -78,7 +78,8 @@ export class Machine {
   async start(change: Partial<Boot> = {}): Promise<void> {
     const { image, ports } = await this.made();
     const { kernel, initrd, commandLine } = { ...image, ...change };
-    await rm(this.files.tpmSocket, { force: true });
+    // What a power cut has left of the run before.
+    for (const socket of [this.files.tpmSocket, this.files.channel]) await rm(socket, { force: true });
     await this.#tpm.start(
       'swtpm',
       [
@@ -125,6 +126,22 @@ export class Machine {
   async powerCut(): Promise<void> {
     await this.#qemu.stop('SIGKILL');
     await this.#tpm.stop('SIGKILL');
+  }
+
+  /** Stops its processor where it is, as a hypervisor does; its connections stay open. */
+  freeze(): void {
+    this.#signal('SIGSTOP');
+  }
+
+  /** Lets a stopped processor go on. */
+  thaw(): void {
+    this.#signal('SIGCONT');
+  }
+
+  #signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    const { pid } = this.#qemu;
+    if (pid === undefined) throw new Error(`${this.name} is off.`);
+    process.kill(pid, signal);
   }
 
   /** What firmware, kernel and set-up printed. */

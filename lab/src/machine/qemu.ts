@@ -58,7 +58,8 @@ export function qemuArguments(
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...(KVM
       ? ['-machine', 'q35', '-accel', 'kvm', '-cpu', 'host']
-      : ['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max']),
+      : // Page tables of five levels are only more to walk for an emulated processor.
+        ['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max,la57=off']),
     ...['-m', '1024', '-smp', '1'],
     ...['-drive', `if=pflash,unit=0,format=raw,readonly=on,file=${FIRMWARE}`],
     ...['-drive', `if=pflash,unit=1,format=raw,file=${files.variables}`],

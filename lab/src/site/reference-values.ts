@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { createReadStream, existsSync } from 'node:fs';
+import { cp, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { AppraisalPolicy, BootClass } from '@kallio/appraisal';
 import { toHex } from '@kallio/codec';
 import { mustKallio } from '@kallio/e2e/kallio';
@@ -9,6 +9,7 @@ import { digestOfBank, extend, parseEventLog, QUOTED_PCRS, zeroPcr } from '@kall
 import { firmwareLog } from '../image/firmware.ts';
 import type { Image } from '../image/image.ts';
 import { kernelDigest } from '../image/kernel-digest.ts';
+import type { KernelUpdate } from '../image/update.ts';
 import type { Boot } from '../machine/qemu.ts';
 import type { Say } from '../say.ts';
 
@@ -38,6 +39,32 @@ export async function writePolicy(
 ): Promise<void> {
   await writeFile(file, JSON.stringify(await bootPolicy(image, kind, say)));
   await mustKallio(['policy', 'merge', file, image.references, '--id', `lab-${image.flavour}-${kind}`]);
+}
+
+/**
+ * The policy with an update announced: what its kernel, its initrd and its command line measure, and its modules. It is
+ * written to `file`; the sets of digests go beside it.
+ */
+export async function announce(
+  policy: AppraisalPolicy,
+  update: KernelUpdate,
+  { id, boots }: { readonly id: string; readonly boots: number },
+  file: string,
+): Promise<void> {
+  const { reference } = JSON.parse(await readFile(update.references, 'utf8')) as {
+    reference: AppraisalPolicy['reference'];
+  };
+  const ima = (reference.ima?.classes ?? []).map(({ name, digests, sets }) => ({
+    class: name,
+    ...(digests === undefined ? {} : { digests }),
+    ...(sets === undefined ? {} : { sets }),
+  }));
+  const boot = (await bootValues(update, update.release, false)).map(({ required: _, ...values }) => values);
+  const updates = [...(policy.updates ?? []), { id, boots, reference: { boot, ima } }];
+  const announced: AppraisalPolicy = { ...policy, id: `${policy.id}/${updates.length}`, updates };
+  await writeFile(file, JSON.stringify(announced));
+  const sets = join(dirname(update.references), 'sets');
+  if (existsSync(sets)) await cp(sets, join(dirname(file), 'sets'), { recursive: true });
 }
 
 async function bootPolicy(image: Image, kind: 'builder' | 'device', say: Say): Promise<AppraisalPolicy> {

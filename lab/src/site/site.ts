@@ -1,23 +1,34 @@
-import { spawn } from 'node:child_process';
 import { createHash, X509Certificate } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { AppraisalPolicy } from '@kallio/appraisal';
 import type { JobSite } from '@kallio/e2e/demo/job';
 import { kallio, kallioCommand, mustKallio, type Outcome } from '@kallio/e2e/kallio';
 import { accepts, freePort } from '@kallio/e2e/ports';
 import { until } from '@kallio/e2e/process';
 import { writeRegistryConfig } from '@kallio/e2e/registry';
 import { TpmMaker } from '@kallio/e2e/tpm';
-import type { AttesterSummary } from '@kallio/protocol';
-import type { Flavour } from '../image/image.ts';
-import { image } from '../image/image.ts';
+import {
+  type AttesterSummary,
+  attestersList,
+  type CallInput,
+  Client,
+  joinTokenCreate,
+  type Reply,
+  type Route,
+} from '@kallio/protocol';
+import { firmwareLog } from '../image/firmware.ts';
+import { type Flavour, type Image, image } from '../image/image.ts';
 import { EXAMPLE } from '../image/root.ts';
+import type { KernelUpdate } from '../image/update.ts';
 import { Daemon } from '../machine/daemon.ts';
+import { guard } from '../machine/guard.ts';
 import { Machine } from '../machine/machine.ts';
 import { GUEST_ADDRESS, HOST_ADDRESS, type HostPorts } from '../machine/qemu.ts';
 import { type Say, told } from '../say.ts';
-import { writePolicy } from './reference-values.ts';
+import { announce, writePolicy } from './reference-values.ts';
 
 /** What a lab is made of. */
 export interface LabPlan {
@@ -35,17 +46,11 @@ interface Made extends LabPlan {
 const INTERVAL_SECONDS = 20;
 /** Where a machine's agent keeps what it has. */
 const STATE = '/var/lib/kallio';
+/** Where podman's storage is by itself: told, the agent need not ask for it at each start. */
+const STORAGE = { root: '/var/lib/containers/storage', runRoot: '/run/containers/storage' };
 
-/** Waits until the process has ended; a site that is still there then is taken down by its pid files. */
-const GUARD = `while kill -0 "$2" 2>/dev/null; do sleep 1; done
-[ -d "$1" ] || exit 0
-for file in "$1"/*.pid "$1"/*/*.pid; do
-  [ -e "$file" ] || continue
-  read -r pid started <"$file" || true
-  # The number alone could be another process's by now.
-  [ "$(cut -d ' ' -f 22 "/proc/$pid/stat" 2>/dev/null)" = "$started" ] && kill -9 "$pid"
-done
-rm -rf "$1"`;
+/** A machine that is emulated takes its time; an operation of the server ends by itself before. */
+const COMMAND = { timeoutMs: 1_000_000 };
 
 /**
  * An edge site of real machines: server and registry on the host's loopback interface, build hosts and devices each a
@@ -106,11 +111,69 @@ export class LabSite implements JobSite {
   }
 
   try(...args: string[]): Promise<Outcome> {
-    return kallio(args, this.operator);
+    return kallio(args, this.operator, COMMAND);
   }
 
   run(...args: string[]): Promise<unknown> {
-    return mustKallio(args, this.operator);
+    return mustKallio(args, this.operator, COMMAND);
+  }
+
+  /**
+   * One exchange with the server as its operator, in this process: machines that start lack what starting a command takes.
+   */
+  async call<R extends Route>(route: R, input: CallInput<R>): Promise<Reply<R>> {
+    const { KALLIO_SERVER: url = '', KALLIO_CA: ca = '', KALLIO_TOKEN_FILE: token = '' } = this.operator;
+    const client = new Client({
+      url,
+      ca: await readFile(ca, 'utf8'),
+      token: (await readFile(token, 'utf8')).trim(),
+    });
+    try {
+      return await client.call(route, input);
+    } finally {
+      await client.close();
+    }
+  }
+
+  /** Every attester, as the server sees it. */
+  async attesters(): Promise<readonly AttesterSummary[]> {
+    return (await this.call(attestersList, {})).attesters;
+  }
+
+  /** The account of a result, from the verdict to the bytes. */
+  explain(result: string, ...flags: string[]): Promise<unknown> {
+    const sets = join(this.dir, 'sets');
+    return this.run(
+      'explain',
+      result,
+      ...flags,
+      '--reference-set',
+      ...readdirSync(sets).map((name) => join(sets, name)),
+    );
+  }
+
+  /** Announces an update of the devices, and puts the policy in force that does. */
+  async announce(
+    update: KernelUpdate,
+    window: { readonly id: string; readonly boots: number },
+  ): Promise<void> {
+    const policy = (await this.run('policy', 'show', '--kind', 'device')) as AppraisalPolicy;
+    const file = join(this.dir, 'announced-policy.json');
+    await announce(policy, update, window, file);
+    await this.run('policy', 'set', '--kind', 'device', file);
+  }
+
+  /** Puts a file in the site's registry, as a blob, and gives the address at which a machine finds it. */
+  async publish(file: string): Promise<string> {
+    const content = await readFile(file);
+    const digest = `sha256:${createHash('sha256').update(content).digest('hex')}`;
+    const host = `http://${this.registry}`;
+    const begun = await fetch(`${host}/v2/packages/blobs/uploads/`, { method: 'POST' });
+    const target = new URL(begun.headers.get('location') ?? '', host);
+    target.searchParams.set('digest', digest);
+    const { status } = await fetch(target, { method: 'PUT', body: content });
+    if (status !== 201) throw new Error(`The registry did not take ${file}: ${status}.`);
+    return `${host}/v2/packages/blobs/${digest}`;
   }
 
   /** Where the state of a TPM lies that no machine has yet. */
@@ -125,17 +188,18 @@ export class LabSite implements JobSite {
 
   /** Server and registry. */
   async startHost(say: Say): Promise<void> {
-    const { flavour, ports } = this.#made;
+    const { ports } = this.#made;
     const maker = await TpmMaker.create(join(this.dir, 'maker'));
-    const booted = await image(flavour, say);
-    for (const kind of ['builder', 'device'] as const) {
-      const file = join(this.dir, `${kind}-policy.json`);
-      await told(say, `appraisal policy of a ${kind}`, () => writePolicy(file, booted, kind, say));
-    }
-    // The authority comes to be with the first TPM.
-    for (const { name } of this.machines) await maker.make(this.tpmOf(name));
-    await told(say, 'registry and server', async () => {
-      await this.#startRegistry();
+    const booted = await this.#image(say);
+    // Learnt once, before both policies ask for it.
+    await firmwareLog(booted, say);
+    await told(say, 'appraisal policies, TPMs, registry', async () => {
+      const policies = (['builder', 'device'] as const).map((kind) =>
+        writePolicy(this.#policyOf(kind), booted, kind, say),
+      );
+      await Promise.all([...policies, this.#makeTpms(maker), this.#startRegistry()]);
+    });
+    await told(say, 'server', async () => {
       await this.#initServer(maker.roots);
       await this.#startServer();
       const policy = await this.run('policy', 'image', '--builder', ...this.#made.builders);
@@ -143,6 +207,23 @@ export class LabSite implements JobSite {
     });
     say(`  server     ${this.operator.KALLIO_SERVER}, ${HOST_ADDRESS}:${ports.server} for the machines`);
     say(`  registry   http://${this.registry}`);
+  }
+
+  /** What its machines boot; all of them the same, whatever has been changed in the sources since. */
+  async #image(say: Say): Promise<Image> {
+    const file = join(this.dir, 'image.json');
+    if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as Image;
+    const booted = await image(this.#made.flavour, say);
+    await writeFile(file, JSON.stringify(booted));
+    return booted;
+  }
+
+  #policyOf(kind: 'builder' | 'device'): string {
+    return join(this.dir, `${kind}-policy.json`);
+  }
+
+  async #makeTpms(maker: TpmMaker): Promise<void> {
+    for (const { name } of this.machines) await maker.make(this.tpmOf(name));
   }
 
   async #startRegistry(): Promise<void> {
@@ -154,12 +235,11 @@ export class LabSite implements JobSite {
 
   async #initServer(roots: readonly string[]): Promise<void> {
     const data = join(this.dir, 'server');
-    const policy = (kind: string) => join(this.dir, `${kind}-policy.json`);
     await mustKallio([
       ...['server', 'init', '--data', data, '--listen', `127.0.0.1:${this.#made.ports.server}`],
       ...['--name', '127.0.0.1', HOST_ADDRESS, '--token-file', join(this.dir, 'admin-token')],
       ...roots.flatMap((root) => ['--ek-root', root]),
-      ...['--builder-policy', policy('builder'), '--device-policy', policy('device')],
+      ...['--builder-policy', this.#policyOf('builder'), '--device-policy', this.#policyOf('device')],
     ]);
     // The machines have no root on this host: it is their hypervisor, and its TPMs are believed as such.
     const file = join(data, 'config.json');
@@ -182,8 +262,8 @@ export class LabSite implements JobSite {
 
   /** Makes a machine with a join token for its name alone, and powers it on. */
   async startMachine(machine: Machine, say: Say): Promise<void> {
-    const { flavour, ports } = this.#made;
-    const booted = await image(flavour, say);
+    const { ports } = this.#made;
+    const booted = await this.#image(say);
     await told(say, `${machine.name}: firmware, kernel, set-up`, async () => {
       await machine.make(
         { image: booted, ports },
@@ -199,8 +279,7 @@ export class LabSite implements JobSite {
     const names = machines.map(({ name }) => name);
     return told(say, `enrolment and first evidence of ${names.join(', ')}`, () =>
       until(`${names.join(', ')} to be VERIFIED (see npm run lab -- status)`, seconds, async () => {
-        const { attesters } = (await this.run('attesters', 'list')) as { attesters: AttesterSummary[] };
-        const good = attesters.filter(
+        const good = (await this.attesters()).filter(
           ({ attester, state }) => names.includes(attester) && state === 'VERIFIED',
         );
         return good.length === names.length ? good : undefined;
@@ -211,8 +290,9 @@ export class LabSite implements JobSite {
   async #configuration(name: string): Promise<Record<string, string>> {
     const { builders, ports } = this.#made;
     const kind = builders.includes(name) ? 'builder' : 'device';
-    const token = join(this.dir, `${name}.token`);
-    await this.run('join-token', '--kind', kind, '--attester', name, '--out', token);
+    const { token } = await this.call(joinTokenCreate, {
+      body: { uses: 1, ttlSeconds: 3600, kind, attester: name },
+    });
     const agent = {
       attester: name,
       kind,
@@ -223,14 +303,21 @@ export class LabSite implements JobSite {
       joinTokenFile: 'join-token',
       intervalSeconds: INTERVAL_SECONDS,
       ...(kind === 'device'
-        ? { device: { imagePolicy: 'image-policy.json', scope: 'machine', address: GUEST_ADDRESS } }
+        ? {
+            device: {
+              imagePolicy: 'image-policy.json',
+              scope: 'machine',
+              storage: STORAGE,
+              address: GUEST_ADDRESS,
+            },
+          }
         : {}),
     };
     return {
       machine: `name=${name}\nregistry_port=${ports.registry}\n`,
       'agent.json': JSON.stringify(agent, null, 2),
       'ca.pem': await readFile(join(this.dir, 'server', 'ca.pem'), 'utf8'),
-      'join-token': await readFile(token, 'utf8'),
+      'join-token': token,
       'image-policy.json': await readFile(this.imagePolicy, 'utf8'),
     };
   }
@@ -260,16 +347,9 @@ export class LabSite implements JobSite {
     return { status: Number(out.slice(at + 1)), text: out.slice(0, at) };
   }
 
-  /**
-   * Has everything taken down when this process ends without having done so itself, also by SIGKILL: by a shell that
-   * waits for it.
-   */
+  /** Has everything taken down when this process ends without having done so itself, also by SIGKILL. */
   guard(): void {
-    const child = spawn('sh', ['-c', GUARD, 'guard', this.dir, String(process.pid)], {
-      detached: true,
-      stdio: 'ignore',
-    });
-    child.unref();
+    guard(this.dir);
   }
 
   /** The end of each log, for a person who wants to know why. */

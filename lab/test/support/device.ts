@@ -3,10 +3,21 @@ import type { AttesterSummary } from '@kallio/protocol';
 import { inject } from 'vitest';
 import type { Machine } from '../../src/machine/machine.ts';
 import type { Boot } from '../../src/machine/qemu.ts';
+import { told } from '../../src/say.ts';
 import { LabSite } from '../../src/site/site.ts';
+import { say } from './say.ts';
 
-/** What `kallio attesters show` prints of an attester, with the claims that wait beside it. */
-type Shown = AttesterSummary & { readonly waiting?: readonly AttesterSummary[] };
+/** An attester as the server sees it, with the other claims on its name. */
+type Shown = AttesterSummary & { readonly waiting: readonly AttesterSummary[] };
+
+/** What is read of `kallio explain`. */
+interface Explained {
+  readonly rederived: string;
+  readonly platform: {
+    readonly limits: readonly string[];
+    readonly refusals: readonly { readonly code: string; readonly shows: readonly string[] }[];
+  };
+}
 
 /** The device that the scenarios attack, and what the server says of it. */
 export class Device {
@@ -18,27 +29,50 @@ export class Device {
     this.machine = machine;
   }
 
-  static async open(): Promise<Device> {
+  static async open(name = 'cabinet-1'): Promise<Device> {
     const site = await LabSite.open(inject('lab'));
-    return new Device(site, site.machine('cabinet-1'));
+    return new Device(site, site.machine(name));
   }
 
-  /** `kallio attesters show`. */
+  /** What the server says of it now. */
   async shown(): Promise<Shown> {
-    return (await this.site.run('attesters', 'show', this.machine.name)) as Shown;
+    const claims = (await this.site.attesters()).filter(({ attester }) => attester === this.machine.name);
+    const admitted = claims.find(({ admission }) => admission === 'admitted');
+    if (admitted === undefined) throw new Error(`${this.machine.name} is not admitted.`);
+    return { ...admitted, waiting: claims.filter((claim) => claim !== admitted) };
   }
 
   /** Shuts it down and starts it with something else; waits until the server has judged that boot. */
   async bootWith(change: Partial<Boot>): Promise<Shown> {
     const { boot } = await this.shown();
-    await this.machine.powerOff();
-    await this.machine.start(change);
-    return this.judged((shown) => shown.boot !== boot);
+    const { name } = this.machine;
+    await told(say, `${name}: down and up again`, async () => {
+      await this.machine.powerOff();
+      await this.machine.start(change);
+    });
+    return told(say, `${name}: the verdict on this boot`, () => this.judged((shown) => shown.boot !== boot));
   }
 
   /** As it was installed. */
   bootHonestly(): Promise<Shown> {
     return this.bootWith({});
+  }
+
+  /** Asks it for evidence, and gives the verdict on that. */
+  async evidence(): Promise<Shown> {
+    const { result } = await this.shown();
+    await this.site.run('attesters', 'attest', this.machine.name);
+    return this.judged((now) => now.result !== result);
+  }
+
+  /** `kallio explain` of a verdict: made again from its bytes. */
+  async explained({ result }: Shown): Promise<Explained> {
+    return (await this.site.explain(result ?? '')) as Explained;
+  }
+
+  /** What a verdict says beside its reasons, in sentences. */
+  async limits(shown: Shown): Promise<string> {
+    return (await this.explained(shown)).platform.limits.join('\n');
   }
 
   /** Waits until what the server shows is what is waited for. */
@@ -51,7 +85,7 @@ export class Device {
 }
 
 /** State and codes of a verdict, each code once. */
-export function verdict({ state, tier, reasons }: Shown) {
+export function verdict({ state, tier, reasons }: AttesterSummary) {
   return { state, tier, codes: [...new Set(reasons.map(({ code }) => code))].sort() };
 }
 

@@ -29,6 +29,8 @@ class RunningWitness {
   #witness: Witness | undefined;
   /** What it answers instead, while it misbehaves. */
   instead: ((path: string) => string) | undefined;
+  /** How often it says what it says. */
+  times = 1;
   asked = 0;
 
   constructor(name: string) {
@@ -46,7 +48,7 @@ class RunningWitness {
       expect(request.url).toBe('/w/add-checkpoint');
       const answer = await this.#witness?.addCheckpoint(Buffer.concat(chunks).toString('utf8'));
       response.writeHead(answer?.status ?? 503, { 'content-type': answer?.type ?? 'text/plain' });
-      response.end(answer?.body);
+      response.end(answer?.body.repeat(this.times));
     });
     this.#http.listen(0, '127.0.0.1');
     await once(this.#http, 'listening');
@@ -158,6 +160,15 @@ describe('a log that has witnesses', () => {
     two.instead = undefined;
     server.advance(60);
     expect(await proved(0)).toHaveLength(2);
+  });
+
+  it('is kept from no proof by a witness that fills the head with its own lines', async () => {
+    // With the log's own line and the other witness's: one more than a note may have.
+    two.times = 127;
+    expect(await proved(0)).toEqual([one.key.name]);
+    two.times = 1;
+    server.advance(60);
+    expect(await proved(0)).toEqual([one.key.name, two.key.name]);
   });
 
   it('has no proof of what it does not hold, and asks nobody for it', async () => {

@@ -7,6 +7,8 @@ import { agentError } from '../error.ts';
 const execute = promisify(execFile);
 const TIMEOUT_MS = 300_000;
 
+type AgentDevice = NonNullable<AgentConfig['device']>;
+
 /** What an instance is started with. */
 export interface RunOptions {
   readonly name: string;
@@ -23,9 +25,11 @@ export class Podman {
   readonly #command: string;
   readonly #global: readonly string[];
   readonly #env: NodeJS.ProcessEnv;
+  readonly #storage: AgentDevice['storage'];
 
-  constructor(device: NonNullable<AgentConfig['device']>, runtime: string) {
+  constructor(device: AgentDevice, runtime: string) {
     this.#command = device.podman ?? 'podman';
+    this.#storage = device.storage;
     this.#global = [
       ...(device.storage === undefined
         ? []
@@ -38,8 +42,12 @@ export class Podman {
     };
   }
 
-  /** Folders of the storage: where root file systems and the containers' own files lie. */
+  /**
+   * Folders of the storage: where root file systems and the containers' own files lie. Those that podman is told are
+   * those that it uses; only where it is told none is it asked, which takes a slow machine seconds.
+   */
   async folders(): Promise<{ readonly root: string; readonly runRoot: string }> {
+    if (this.#storage !== undefined) return this.#storage;
     const info: unknown = JSON.parse(
       await this.#run(
         'info',

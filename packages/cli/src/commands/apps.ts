@@ -1,4 +1,3 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import type { AppInstanceInfo, AppLcmOpOcc, Client } from '@kallio/protocol';
 import {
   instanceCreate,
@@ -12,12 +11,10 @@ import {
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
-import { cliError } from '../output/output.ts';
 import { short, table } from '../output/table.ts';
+import { untilEnded, type WaitFlags, waitOption } from '../waiting.ts';
 
-const WAIT_SECONDS = 120;
-
-interface StartFlags extends ServerOptions {
+interface StartFlags extends ServerOptions, WaitFlags {
   readonly name?: string;
   readonly device?: string;
 }
@@ -31,11 +28,13 @@ export function appsCommand(context: Context): Command {
   );
   apps
     .addCommand(
-      serverOptions(
-        command(
-          'start',
-          'create an instance and start it on a verified device',
-          'kallio apps start sensor-gateway --device cabinet-7',
+      waitOption(
+        serverOptions(
+          command(
+            'start',
+            'create an instance and start it on a verified device',
+            'kallio apps start sensor-gateway --device cabinet-7',
+          ),
         ),
       )
         .argument('<appDId>', 'the application, by its descriptor’s appDId')
@@ -44,9 +43,9 @@ export function appsCommand(context: Context): Command {
         .action((appDId: string, flags: StartFlags) => start(context, appDId, flags)),
     )
     .addCommand(
-      serverOptions(command('stop', 'stop an instance and remove it', 'kallio apps stop ID'))
+      waitOption(serverOptions(command('stop', 'stop an instance and remove it', 'kallio apps stop ID')))
         .argument('<instance>')
-        .action((id: string, flags: ServerOptions) => stop(context, id, flags)),
+        .action((id: string, flags: ServerOptions & WaitFlags) => stop(context, id, flags)),
     )
     .addCommand(
       serverOptions(command('list', 'every instance', 'kallio apps list')).action((flags: ServerOptions) =>
@@ -70,18 +69,18 @@ async function start(context: Context, appDId: string, flags: StartFlags): Promi
     const body = flags.device === undefined ? {} : { selectedMECHostInfo: [{ hostName: flags.device }] };
     const { appLcmOpOccId } = await client.call(instanceInstantiate, { params, body });
     context.output.progress(`instance ${id} is being placed`);
-    const done = await finished(client, appLcmOpOccId);
+    const done = await finished(context, flags, client, appLcmOpOccId);
     return { operation: done, instance: await client.call(instanceShow, { params }) };
   });
   context.exit = operation.operationState === 'COMPLETED' ? 0 : 1;
   context.output.result({ operation, instance }, describe(instance, operation));
 }
 
-async function stop(context: Context, id: string, flags: ServerOptions): Promise<void> {
+async function stop(context: Context, id: string, flags: ServerOptions & WaitFlags): Promise<void> {
   const params = { appInstanceId: id };
   const operation = await withServer(flags, async (client) => {
     const { appLcmOpOccId } = await client.call(instanceTerminate, { params, body: {} });
-    const done = await finished(client, appLcmOpOccId);
+    const done = await finished(context, flags, client, appLcmOpOccId);
     if (done.operationState === 'COMPLETED') await client.call(instanceDelete, { params });
     return done;
   });
@@ -91,20 +90,19 @@ async function stop(context: Context, id: string, flags: ServerOptions): Promise
 }
 
 /** Waits until an operation has come to an end. */
-async function finished(client: Client, appLcmOpOccId: string): Promise<AppLcmOpOcc> {
-  const deadline = Date.now() + WAIT_SECONDS * 1000;
-  for (;;) {
-    const shown = await client.call(opOccShow, { params: { appLcmOpOccId } });
-    if (shown.operationState === 'COMPLETED' || shown.operationState === 'FAILED') return shown;
-    if (Date.now() > deadline) {
-      throw cliError(
-        'CLI_WAIT',
-        `The operation did not end within ${WAIT_SECONDS} s.`,
-        'It goes on: see kallio apps list.',
-      );
-    }
-    await wait(200);
-  }
+async function finished(
+  context: Context,
+  flags: WaitFlags,
+  client: Client,
+  appLcmOpOccId: string,
+): Promise<AppLcmOpOcc> {
+  return untilEnded(context, flags, {
+    name: `The operation ${appLcmOpOccId}`,
+    ask: () => client.call(opOccShow, { params: { appLcmOpOccId } }),
+    ended: ({ operationState }) => operationState === 'COMPLETED' || operationState === 'FAILED',
+    state: ({ operationState }) => operationState,
+    hint: 'kallio apps list',
+  });
 }
 
 async function list({ output }: Context, flags: ServerOptions): Promise<void> {

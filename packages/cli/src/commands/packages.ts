@@ -1,4 +1,3 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import type { AppPkgInfo, Client } from '@kallio/protocol';
 import {
   fillPath,
@@ -14,9 +13,7 @@ import { type Context, command, serverOptions } from '../context.ts';
 import { readJson } from '../files.ts';
 import { cliError } from '../output/output.ts';
 import { table } from '../output/table.ts';
-
-/** Longest wait for a package to be checked. */
-const WAIT_SECONDS = 60;
+import { untilEnded, type WaitFlags, waitOption } from '../waiting.ts';
 
 /** `kallio packages`: application packages. */
 export function packagesCommand(context: Context): Command {
@@ -27,15 +24,17 @@ export function packagesCommand(context: Context): Command {
   );
   packages
     .addCommand(
-      serverOptions(
-        command(
-          'create',
-          'onboard a package from its descriptor, and wait for the image check',
-          'kallio packages create appd.json',
+      waitOption(
+        serverOptions(
+          command(
+            'create',
+            'onboard a package from its descriptor, and wait for the image check',
+            'kallio packages create appd.json',
+          ),
         ),
       )
         .argument('<appd>', 'the application descriptor (AppD), JSON')
-        .action((appd: string, flags: ServerOptions) => create(context, appd, flags)),
+        .action((appd: string, flags: ServerOptions & WaitFlags) => create(context, appd, flags)),
     )
     .addCommand(
       serverOptions(command('list', 'every package', 'kallio packages list')).action((flags: ServerOptions) =>
@@ -55,7 +54,7 @@ export function packagesCommand(context: Context): Command {
   return packages;
 }
 
-async function create(context: Context, file: string, flags: ServerOptions): Promise<void> {
+async function create(context: Context, file: string, flags: ServerOptions & WaitFlags): Promise<void> {
   const { zipSync } = await import('fflate');
   const appd = readJson(file);
   const named = descriptorNames(appd);
@@ -66,27 +65,26 @@ async function create(context: Context, file: string, flags: ServerOptions): Pro
     const zip = zipSync({ 'appd.json': new TextEncoder().encode(JSON.stringify(appd)) });
     await client.raw('PUT', fillPath(PACKAGE_CONTENT, { appPkgId: id }), zip, 'application/zip');
     context.output.progress(`package ${id} is uploaded; its image is being checked`);
-    return checked(client, id);
+    return checked(context, flags, client, id);
   });
   context.exit = shown.operationalState === 'ENABLED' ? 0 : 1;
   context.output.result(shown, describe(shown));
 }
 
 /** Waits until the image check has come to an end. */
-async function checked(client: Client, id: string): Promise<AppPkgInfo> {
-  const deadline = Date.now() + WAIT_SECONDS * 1000;
-  for (;;) {
-    const shown = await client.call(packageShow, { params: { appPkgId: id } });
-    if (shown.operationalState === 'ENABLED' || shown.kallio?.refusal !== undefined) return shown;
-    if (Date.now() > deadline) {
-      throw cliError(
-        'CLI_WAIT',
-        `The package ${id} was not checked within ${WAIT_SECONDS} s.`,
-        `See: kallio packages show ${id}`,
-      );
-    }
-    await wait(200);
-  }
+async function checked(
+  context: Context,
+  flags: WaitFlags,
+  client: Client,
+  appPkgId: string,
+): Promise<AppPkgInfo> {
+  return untilEnded(context, flags, {
+    name: `The check of the package ${appPkgId}`,
+    ask: () => client.call(packageShow, { params: { appPkgId } }),
+    ended: ({ operationalState, kallio }) => operationalState === 'ENABLED' || kallio?.refusal !== undefined,
+    state: ({ onboardingState }) => onboardingState,
+    hint: `kallio packages show ${appPkgId}`,
+  });
 }
 
 async function list({ output }: Context, flags: ServerOptions): Promise<void> {

@@ -169,11 +169,11 @@ function sizeIn(body: string, size: number): number {
 /** The witness's own line, if it holds: what else it answers is not passed on. */
 function requireSigned(checkpoint: string, body: string, key: VerifierKey): string {
   const note = parseNote(checkpoint + body);
-  if (cosignedBy(note, [key]).length !== 1) throw new Error('its answer holds no cosignature of it');
-  return note.signatures
-    .filter((line) => isBy(line, key.name, key.keyId))
-    .map(formatSignature)
-    .join('');
+  const [line, ...more] = note.signatures.filter((one) => isBy(one, key.name, key.keyId));
+  // Stops one witness from filling the head with lines of its own, until it has no room for those of others.
+  if (line === undefined || more.length > 0) throw new Error('its answer is not one line of it');
+  cosignedBy(note, [key]);
+  return formatSignature(line);
 }
 
 async function bounded(response: Response): Promise<string> {
