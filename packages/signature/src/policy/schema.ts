@@ -30,7 +30,10 @@ const Require = Exact({
   names: Type.Optional(Type.Array(Name, { minItems: 1, maxItems: 1024 })),
   /** Labels by name, with the values that they may have; with none, any value that is not empty. */
   labels: Type.Optional(
-    Type.Record(Type.String({ minLength: 1, maxLength: 512 }), Type.Array(Type.String())),
+    Type.Record(
+      Type.String({ minLength: 1, maxLength: 512 }),
+      Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 256 }),
+    ),
   ),
   /** Base images: the image's layers begin with those of one of them. */
   bases: Type.Optional(
