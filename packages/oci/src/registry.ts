@@ -33,6 +33,8 @@ export class Repository implements ImageSource, ImageTarget {
   readonly name: string;
   readonly #base: string;
   readonly #auth: string | undefined;
+  /** It has no referrers API: whoever has one answers for every subject (specification 1.1), so it is asked once. */
+  #listsNothing = false;
 
   constructor(options: {
     readonly registry: string;
@@ -157,12 +159,17 @@ export class Repository implements ImageSource, ImageTarget {
   }
 
   async #referrerIndex(subject: Digest): Promise<readonly Descriptor[]> {
+    if (this.#listsNothing) return this.#fallback(subject);
     const found: Descriptor[] = [];
     let path: string | undefined = `/referrers/${subject}`;
     // Attack: a registry whose every page names a next one.
     for (let page = 0; path !== undefined && page < MAX_PAGES; page++) {
       const response: Answer | undefined = await this.#get(path, { accept: MEDIA.index });
-      if (response === undefined) return page === 0 ? this.#fallback(subject) : found;
+      if (response === undefined && page === 0) {
+        this.#listsNothing = true;
+        return this.#fallback(subject);
+      }
+      if (response === undefined) return found;
       path = this.#nextPage(response, `/referrers/${subject}`);
       found.push(...indexOf(await collect(response.body, MAX_MANIFEST, 'A list of referrers'), MEDIA.index));
     }
