@@ -90,8 +90,10 @@ export class Connections {
         const again = sent.reusedSocket && error.code === 'ECONNRESET' && method === 'GET';
         reject(again ? new Stale() : error);
       });
+      // An answer that goes on in another protocol (101) closes the connection, and nothing else ever comes of it.
       sent.on('close', () => {
         clearTimeout(timer);
+        reject(new Error('the connection was closed'));
         end();
       });
       sent.end(body);

@@ -64,6 +64,15 @@ describe('a connection that breaks', () => {
   });
 });
 
+describe('a server that goes on in another protocol', () => {
+  it('is one that does not answer', async () => {
+    answer = (response) => response.end('[]');
+    expect(await client.call(things, {})).toEqual([]);
+    answer = (response) => response.writeHead(101, { connection: 'upgrade', upgrade: 'x' }).end();
+    await expect(client.call(things, {})).rejects.toMatchObject({ code: 'AGENT_UNREACHABLE' });
+  });
+});
+
 describe('a server that takes its time', () => {
   const patient = (timeoutMs: number) => new Client({ url: `unix:${join(directory, 'socket')}`, timeoutMs });
 
