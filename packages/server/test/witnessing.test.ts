@@ -2,8 +2,9 @@ import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { bareTpmPolicy } from '@kallio/appraisal';
 import { fromBase64 } from '@kallio/codec';
-import { logEntry, logProof, trustShow } from '@kallio/protocol';
+import { logEntry, logProof, policyPut, trustShow } from '@kallio/protocol';
 import {
   COSIGNATURE_KEY,
   formatVerifierKey,
@@ -141,6 +142,16 @@ describe('a log that has witnesses', () => {
     server.advance(60);
     await proved(0);
     expect(one.asked).toBe(2);
+  });
+
+  it('proves by a head that all signed what it covers, though one of them is away by now', async () => {
+    expect(await proved(0)).toHaveLength(2);
+    const body = bareTpmPolicy('another', 'device');
+    // A change of policy is an entry of the log.
+    const { logIndex } = await server.admin().call(policyPut, { params: { kind: 'device' }, body });
+    await two.close();
+    expect(await proved(logIndex)).toEqual([one.key.name]);
+    expect(await proved(0)).toHaveLength(2);
   });
 
   it('passes on nothing of a witness that it did not ask for, or that does not hold', async () => {

@@ -52,6 +52,8 @@ export class Witnessing {
   /** What each witness saw last, as far as it said. */
   readonly #seen = new Map<VerifierKey, number>();
   #head: Head | undefined;
+  /** The newest head that every witness signed. */
+  #complete: Head | undefined;
   #round: Promise<Head> | undefined;
 
   constructor(log: LogWriter, witnesses: readonly WitnessSetting[], logger: Logger, clock: Clock) {
@@ -84,6 +86,8 @@ export class Witnessing {
   }
 
   async #covering(index: number): Promise<Head> {
+    // What all have signed proves what it covers for good: a witness that is away now takes nothing from it.
+    if (this.#complete !== undefined && index < this.#complete.size) return this.#complete;
     // A round that began before the entry was there shows a head without it: another one follows.
     for (;;) {
       const head = this.#head;
@@ -112,8 +116,10 @@ export class Witnessing {
     const cosigned = new Set(
       this.#witnesses.flatMap(({ key }, i) => (answers[i] === undefined ? [] : [key])),
     );
-    this.#head = { size, note, cosigned, asked };
-    return this.#head;
+    const head = { size, note, cosigned, asked };
+    this.#head = head;
+    if (cosigned.size === this.#witnesses.length) this.#complete = head;
+    return head;
   }
 
   /** A witness's line under this head; nothing when it did not sign. */

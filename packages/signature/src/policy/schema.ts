@@ -42,7 +42,7 @@ const Require = Exact({
       maxItems: 1024,
     }),
   ),
-  /** The image's processes don't start as root. */
+  /** The image's processes don't start as root: its user is a number other than 0. */
   nonRoot: Type.Optional(Type.Literal(true)),
   /** The signature names a file manifest with files in it. */
   fileManifest: Type.Optional(Type.Literal(true)),
