@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { debianPeer } from '@kallio/e2e/peers';
-import { MEDIA, Repository } from '@kallio/oci';
+import { FILE_MANIFEST_TYPE, MEDIA, Repository } from '@kallio/oci';
 import { BUNDLE_MEDIA_TYPE, PREDICATE_TYPE, verifyBundleWithKey, verifyImage } from '@kallio/signature';
 import { pemOf } from '@kallio/tlog';
 import { median, type Row } from '../row.ts';
@@ -48,13 +48,14 @@ interface Files {
   readonly root: string;
 }
 
-/** The image in a registry, with its bundle attached. */
+/** The image in a registry, with bundle and file manifest attached as `kallio build` attaches them. */
 function honestRegistry(signed: Signed): Promise<SmallRegistry> {
   const image: Document = { bytes: signed.manifest, mediaType: MEDIA.manifest };
-  const { document, listing, empty } = referrerOf(signed.bundle, BUNDLE_MEDIA_TYPE, image);
-  const blobs = [...signed.blobs, signed.bundle, empty];
-  const tags = new Map([['1', image], fallbackOf(image, [listing])]);
-  return serveRegistry(blobs, [image, document], tags);
+  const bundle = referrerOf(signed.bundle, BUNDLE_MEDIA_TYPE, image);
+  const files = referrerOf(signed.fileManifest, FILE_MANIFEST_TYPE, image);
+  const blobs = [...signed.blobs, signed.bundle, signed.fileManifest, bundle.empty];
+  const tags = new Map([['1', image], fallbackOf(image, [bundle.listing, files.listing])]);
+  return serveRegistry(blobs, [image, bundle.document, files.document], tags);
 }
 
 async function measureRegistry(signed: Signed, files: Files, dir: string): Promise<Row[]> {

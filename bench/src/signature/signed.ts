@@ -2,7 +2,7 @@ import { createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node
 import { gzipSync } from 'node:zlib';
 import { issueEar, type SessionClaims } from '@kallio/appraisal';
 import { type Digest, digestOf, toBase64, utf8 } from '@kallio/codec';
-import { configClaims, MEDIA } from '@kallio/oci';
+import { configClaims, type FileManifest, fileManifestBytes, fileManifestDigest, MEDIA } from '@kallio/oci';
 import {
   buildStatement,
   type Claims,
@@ -24,6 +24,7 @@ export interface Signed {
   readonly manifest: Uint8Array;
   readonly digest: Digest;
   readonly bundle: Uint8Array;
+  readonly fileManifest: Uint8Array;
   readonly policy: ImagePolicy;
   /** SPKI of the signing key. */
   readonly spki: Uint8Array;
@@ -31,7 +32,7 @@ export interface Signed {
 }
 
 const ISSUER = 'https://kallio.example';
-const FILES = { version: 'kallio-file-manifest-v1', files: [] } as const;
+const FILES: FileManifest = { version: 'kallio-file-manifest-v1', files: [] };
 
 /** Makes one, its log in `directory`. */
 export async function makeSigned(directory: string): Promise<Signed> {
@@ -40,7 +41,7 @@ export async function makeSigned(directory: string): Promise<Signed> {
   const claims: Claims = {
     subject: { name: 'registry.example/app', digest: image.digest },
     image: configClaims(JSON.parse(Buffer.from(image.config).toString())),
-    fileManifest: { digest: digestOf(utf8(JSON.stringify({ files: [], version: FILES.version }))), files: 0 },
+    fileManifest: { digest: fileManifestDigest(FILES), files: 0 },
   };
   const session: SessionClaims = {
     session: 'session-0001',
@@ -78,6 +79,7 @@ export async function makeSigned(directory: string): Promise<Signed> {
   await log.close();
   return {
     ...image,
+    fileManifest: fileManifestBytes(FILES),
     bundle: makeBundle(envelope, signer.spki, entry),
     policy: {
       policy: 'kallio-image-policy-v1',

@@ -83,6 +83,12 @@ describe('kallio explain IMAGE --policy FILE', () => {
     ).toBe(true);
   });
 
+  it('says of an image for another platform that this is the rule', async () => {
+    const { json } = await explain({ platform: 'linux/arm64' });
+    expect(json.refusal?.code).toBe('OCI_PLATFORM');
+    expect(json.wants.filter(({ held }) => held === false).map(({ rule }) => rule)).toEqual(['platform']);
+  });
+
   it('says of a policy that can’t be used where it is wrong, as unusable input', async () => {
     const { exit, json } = await explain({ witnesses: { quorum: 1, keys: ['nonsense+with+signs'] } });
     expect(exit).toBe(2);

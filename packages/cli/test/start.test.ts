@@ -16,9 +16,12 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 
 /* A checkout of its own, with the same dependencies, in which sources change between starts of `kallio`. */
+
+// Each makes bundles: a second of two processors, and a while where others use them.
+vi.setConfig({ testTimeout: 120_000 });
 
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
 const PROGRAM = 'packages/cli/src/program.ts';
@@ -49,9 +52,14 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(checkout, { recursive: true, force: true }));
 
+const BIN = 'packages/cli/bin/kallio.cjs';
+
 /** The version, as a start of the command prints it. */
-async function version(): Promise<string> {
-  const child = spawn(process.execPath, [at('packages/cli/bin/kallio.cjs'), '--version']);
+const version = () => said(BIN, '--version');
+
+/** What a start of the command prints. */
+async function said(program: string, ...args: readonly string[]): Promise<string> {
+  const child = spawn(process.execPath, [at(program), ...args]);
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (piece) => (text += String(piece)));
   await once(child, 'close');
@@ -74,7 +82,7 @@ beforeEach(() => rmSync(cache(), { recursive: true, force: true }));
 
 it('makes the bundle once, also when many start at once', async () => {
   await settle();
-  const said = await Promise.all(Array.from({ length: 4 }, version));
+  const said = await Promise.all(Array.from({ length: 3 }, version));
   expect(new Set(said)).toEqual(new Set(['0.1.0']));
   expect(bundles()).toEqual([current()]);
   const { ino, mtimeMs } = statSync(join(cache(), bundles()[0] ?? ''));
@@ -100,6 +108,20 @@ it('never starts a bundle of other sources than there are', async () => {
   await settle();
   await version();
   expect(current()).toBe(first);
+});
+
+it('is the same command as its sources, to the last sign', async () => {
+  for (const args of [
+    ['--help'],
+    ['policy', 'image', '--help'],
+    ['verify'],
+    ['policy', 'schema', '--image'],
+  ]) {
+    const text = await said('packages/cli/src/main.ts', ...args);
+    expect(await said(BIN, ...args)).toBe(text);
+    expect(text).not.toBe('');
+  }
+  expect(await said(BIN, 'policy', 'image', '--help')).toContain('this server’s keys');
 });
 
 it('starts the sources where there is no bundler', async () => {

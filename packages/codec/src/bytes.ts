@@ -53,3 +53,8 @@ export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
   for (const part of parts) state.update(part);
   return new Uint8Array(state.digest());
 }
+
+/** SHA-256 of a text's UTF-8, without writing it down. A lone surrogate is hashed as U+FFFD: give well-formed text. */
+export function sha256OfText(text: string): Uint8Array {
+  return fromLatin1(hash('sha256', text, 'binary'));
+}

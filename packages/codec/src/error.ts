@@ -1,3 +1,5 @@
+import { printable } from './printable.ts';
+
 /**
  * One refusal: what a caller, an operator and a log line all need. Every package closes its own set of codes
  * (`type TpmCode = 'TPM_…' | …`) and throws or returns refusals of that set only.
@@ -5,7 +7,7 @@
 export interface Refusal<Code extends string = string> {
   /** Stable, upper snake case, never reused for another meaning. */
   readonly code: Code;
-  /** A sentence for a person. Never holds a secret. */
+  /** A sentence for a person, in one line that is {@link printable}, whatever of the input it repeats. Never holds a secret. */
   readonly message: string;
   /** Where in the input: `pcr:7`, `ima:142`, `/predicate/image/digest`, `offset 12`. */
   readonly pointer?: string;
@@ -28,11 +30,11 @@ export class KallioError<Code extends string = string> extends Error implements 
   declare readonly hint?: string;
 
   constructor(code: Code, message: string, detail: RefusalDetail = {}) {
-    super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    super(printable(message), detail.cause === undefined ? undefined : { cause: detail.cause });
     this.name = 'KallioError';
     this.code = code;
-    if (detail.pointer !== undefined) this.pointer = detail.pointer;
-    if (detail.hint !== undefined) this.hint = detail.hint;
+    if (detail.pointer !== undefined) this.pointer = printable(detail.pointer);
+    if (detail.hint !== undefined) this.hint = printable(detail.hint);
   }
 
   /** The refusal as plain data, ready for JSON. */
@@ -49,9 +51,9 @@ export function refusal<Code extends string>(
 ): Refusal<Code> {
   return {
     code,
-    message,
-    ...(detail.pointer === undefined ? {} : { pointer: detail.pointer }),
-    ...(detail.hint === undefined ? {} : { hint: detail.hint }),
+    message: printable(message),
+    ...(detail.pointer === undefined ? {} : { pointer: printable(detail.pointer) }),
+    ...(detail.hint === undefined ? {} : { hint: printable(detail.hint) }),
   };
 }
 

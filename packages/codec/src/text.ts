@@ -34,11 +34,20 @@ export function toBase64Url(bytes: Uint8Array): string {
  * encoding, so a digest over the text and a digest over the bytes can't be played against each other.
  */
 export function fromBase64(text: string): Uint8Array {
+  return new Uint8Array(borrowBase64(text));
+}
+
+/**
+ * The same for who reads the bytes at once and keeps none of them: they may lie in memory that is shared with others, and
+ * cost half as much.
+ */
+export function borrowBase64(text: string): Uint8Array {
   const bytes = Buffer.from(text, 'base64');
   if (bytes.toString('base64') !== text) {
     throw new KallioError('CODEC_BASE64', 'This is not canonical, padded base64.');
   }
-  return new Uint8Array(bytes);
+  // Not the buffer itself: slices of a buffer are no copies.
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 /** Strict unpadded URL-safe base64. */

@@ -17,6 +17,22 @@ describe('a refusal', () => {
     });
   });
 
+  test('is one line that a terminal shows as it stands, whatever of the input it repeats', () => {
+    const label = 'web\u001b[2K\r\n✔ policy\n\nVERIFIED \u202esha256\u2028\u009b2J\u{e0001}\ud800';
+    const named = (text: string) => [
+      new KallioError('PCR_WRONG', `It is ${text}.`, { pointer: `/${text}`, hint: `Not ${text}?` }).toJSON(),
+      refusal('PCR_WRONG', `It is ${text}.`, { pointer: `/${text}`, hint: `Not ${text}?` }),
+    ];
+    for (const { message, pointer, hint } of named('wéb’s ✔ "😀"')) {
+      expect([message, pointer, hint]).toEqual(['It is wéb’s ✔ "😀".', '/wéb’s ✔ "😀"', 'Not wéb’s ✔ "😀"?']);
+    }
+    for (const { message, pointer, hint } of named(label)) {
+      expect(`${message}${pointer}${hint}`).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
+      // As JSON would write it: nothing is lost.
+      expect(JSON.parse(`"${message}"`)).toBe(`It is ${label}.`);
+    }
+  });
+
   test('has no field for what it was not told', () => {
     const bare = new KallioError('PCR_WRONG', 'PCR 7 differs.', { pointer: undefined, cause: undefined });
     expect(Object.keys(bare)).not.toContain('pointer');

@@ -4,8 +4,7 @@ import {
   type Digest,
   digestOf,
   fromBase64,
-  sha256,
-  utf8,
+  sha256OfText,
 } from '@kallio/codec';
 import type { EvidenceMessage, Purpose } from './message.ts';
 
@@ -83,5 +82,5 @@ const LABEL = 'kallio-evidence-v1\0';
 
 /** The 32 bytes that go into the quote as qualifyingData: SHA-256("kallio-evidence-v1" || 0x00 || JCS(binding)). */
 export function qualifyingData(binding: Binding): Uint8Array {
-  return sha256(utf8(LABEL + canonicalize(binding)));
+  return sha256OfText(LABEL + canonicalize(binding));
 }

@@ -72,6 +72,11 @@ async function ask({ method, url, headers, body }: Question, until: number): Pro
         sent.reusedSocket && error.code === 'ECONNRESET' && (method === 'GET' || method === 'HEAD');
       reject(again ? new Stale() : error);
     });
+    // Attack: an answer that goes on in another protocol (101) closes the connection, and nothing else ever comes of it.
+    sent.once('close', () => {
+      clearTimeout(timer);
+      reject(new Error('the connection was closed'));
+    });
     if (body === undefined || body instanceof Uint8Array) sent.end(body);
     else void send(body.stream, sent);
   });

@@ -1,7 +1,7 @@
 import { canonicalBytes, type Digest, decodeShape, digestOf, Exact, Hex, parseJson } from '@kallio/codec';
 import { type Static, Type } from 'typebox';
 import { ociError } from './error.ts';
-import { DEFAULT_LIMITS, LayerBudget, type LayerEntry, type LayerLimits, readLayer } from './layer.ts';
+import type { LayerEntry, LayerLimits } from './layer.ts';
 import type { ImageSource } from './source.ts';
 import type { ImageContents } from './walk.ts';
 
@@ -66,10 +66,12 @@ interface Directory {
 export async function fileManifest(
   source: ImageSource,
   image: ImageContents,
-  limits: LayerLimits = DEFAULT_LIMITS,
+  limits?: LayerLimits,
 ): Promise<FileManifest> {
   const root: Directory = { kind: 'directory', children: new Map() };
-  const budget = new LayerBudget(limits);
+  // Loaded when layers are read: mostly a file manifest is attached, and nobody needs them to verify an image.
+  const { DEFAULT_LIMITS, LayerBudget, readLayer } = await import('./layer.ts');
+  const budget = new LayerBudget(limits ?? DEFAULT_LIMITS);
   for (const [index, layer] of image.layers.entries()) {
     const diffId = image.claims.layers[index];
     if (diffId === undefined) throw ociError('OCI_CONFIG', 'A layer has no diff id.');

@@ -33,6 +33,8 @@ export class Repository implements ImageSource, ImageTarget {
   readonly name: string;
   readonly #base: string;
   readonly #auth: string | undefined;
+  /** It has no referrers API: whoever has one answers for every subject (specification 1.1), so it is asked once. */
+  #listsNothing = false;
 
   constructor(options: {
     readonly registry: string;
@@ -105,7 +107,7 @@ export class Repository implements ImageSource, ImageTarget {
     const location = start.header('location');
     if (start.status !== 202 || location === undefined) throw this.#failure('start an upload', start);
     start.drop();
-    const url = new URL(location, this.#base);
+    const url = this.#led(new URL(this.#base), location);
     url.searchParams.set('digest', digest);
     const done = await this.#send('PUT', url.toString(), {
       body,
@@ -157,12 +159,17 @@ export class Repository implements ImageSource, ImageTarget {
   }
 
   async #referrerIndex(subject: Digest): Promise<readonly Descriptor[]> {
+    if (this.#listsNothing) return this.#fallback(subject);
     const found: Descriptor[] = [];
     let path: string | undefined = `/referrers/${subject}`;
     // Attack: a registry whose every page names a next one.
     for (let page = 0; path !== undefined && page < MAX_PAGES; page++) {
       const response: Answer | undefined = await this.#get(path, { accept: MEDIA.index });
-      if (response === undefined) return page === 0 ? this.#fallback(subject) : found;
+      if (response === undefined && page === 0) {
+        this.#listsNothing = true;
+        return this.#fallback(subject);
+      }
+      if (response === undefined) return found;
       path = this.#nextPage(response, `/referrers/${subject}`);
       found.push(...indexOf(await collect(response.body, MAX_MANIFEST, 'A list of referrers'), MEDIA.index));
     }
@@ -246,7 +253,9 @@ export class Repository implements ImageSource, ImageTarget {
       // What is sent stays here: only reading is led elsewhere.
       if (!elsewhere || method === 'POST' || method === 'PUT') return answer;
       answer.drop();
-      url = this.#redirected(url, location, redirects);
+      url = this.#led(url, location);
+      // Attack: round and round.
+      if (redirects >= MAX_REDIRECTS) throw this.#astray();
     }
   }
 
@@ -256,17 +265,20 @@ export class Repository implements ImageSource, ImageTarget {
     return this.#auth === undefined || !own ? headers : { ...headers, authorization: this.#auth };
   }
 
-  #redirected(from: URL, location: string, redirects: number): URL {
-    const to = URL.canParse(location, from.href) ? new URL(location, from.href) : undefined;
-    // Attack: from TLS to a connection that anybody on the way reads and writes; and round and round.
-    if (
-      to === undefined ||
-      redirects >= MAX_REDIRECTS ||
-      !(to.protocol === 'https:' || to.protocol === from.protocol)
-    ) {
-      throw ociError('OCI_REGISTRY', `The registry ${this.registry} redirects to where it is not followed.`);
-    }
+  /**
+   * Where a registry's answer leads. Attack: from TLS to a connection that anybody on the way reads and writes; from this
+   * machine to such a one on another.
+   */
+  #led(from: URL, location: string): URL {
+    if (!URL.canParse(location, from.href)) throw this.#astray();
+    const to = new URL(location, from.href);
+    const plain = to.protocol === 'http:' && from.protocol === 'http:' && isLoopback(to.host);
+    if (to.protocol !== 'https:' && !plain) throw this.#astray();
     return to;
+  }
+
+  #astray(): Error {
+    return ociError('OCI_REGISTRY', `The registry ${this.registry} leads to where it is not followed.`);
   }
 
   async #ask(question: Parameters<typeof exchange>[0]): Promise<Answer> {

@@ -1,6 +1,6 @@
 import { decodeShape, KallioError, parseJson, type Refusal } from '@kallio/codec';
-import { Agent, type Dispatcher, request } from 'undici';
 import { ErrorReply, type ProtocolCode } from './common.ts';
+import { Connections, type Message } from './connections.ts';
 import { type CallInput, fillPath, type Reply, type Route } from './route.ts';
 
 /** How to reach a server, and how to know it. */
@@ -24,7 +24,7 @@ const MAX_REPLY = 64 * 1024 * 1024;
 export class Client {
   readonly #options: ClientOptions;
   readonly #origin: string;
-  readonly #agent: Dispatcher;
+  readonly #connections: Connections;
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -39,10 +39,8 @@ export class Client {
         },
       );
     }
-    this.#agent = new Agent({
-      headersTimeout: options.timeoutMs ?? 30_000,
-      bodyTimeout: options.timeoutMs ?? 30_000,
-      connect: unix
+    this.#connections = new Connections(
+      unix
         ? { socketPath: options.url.slice('unix:'.length) }
         : {
             minVersion: 'TLSv1.3',
@@ -51,7 +49,7 @@ export class Client {
               ? {}
               : { cert: options.identity.certificate, key: options.identity.key }),
           },
-    });
+    );
   }
 
   /** One exchange. A refusal by the server is thrown as {@link KallioError} with the server's own code. */
@@ -83,14 +81,14 @@ export class Client {
   ): Promise<Uint8Array> {
     const response = await this.#send(method, path, body, contentType);
     const bytes = await readAll(this.#unbroken(response.body));
-    if (response.statusCode >= 200 && response.statusCode < 300) return bytes;
+    if (response.status >= 200 && response.status < 300) return bytes;
     throw refusalOf(response, bytes);
   }
 
   /** Opens a stream of server-sent events. Ends when the server or `signal` ends it. */
   async stream(path: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     const response = await this.#send('GET', path, undefined, undefined, signal);
-    if (response.statusCode !== 200) throw refusalOf(response, await readAll(this.#unbroken(response.body)));
+    if (response.status !== 200) throw refusalOf(response, await readAll(this.#unbroken(response.body)));
     return this.#unbroken(response.body);
   }
 
@@ -103,9 +101,9 @@ export class Client {
     }
   }
 
-  /** Closes the connections. */
+  /** Lets what is under way end, and closes the connections. */
   async close(): Promise<void> {
-    await this.#agent.close();
+    await this.#connections.close();
   }
 
   async #send(
@@ -121,17 +119,21 @@ export class Client {
     };
     if (body !== undefined) headers['content-type'] = contentType ?? 'application/json';
     if (this.#options.token !== undefined) headers.authorization = `Bearer ${this.#options.token}`;
+    const bytes = body === undefined ? undefined : isBytes ? body : Buffer.from(JSON.stringify(body));
+    // A stream is silent for as long as nothing happens.
+    const patience = { answerMs: this.#timeoutMs, silenceMs: signal === undefined ? this.#timeoutMs : 0 };
     try {
-      return await request(this.#origin + path, {
-        method,
-        headers,
-        dispatcher: this.#agent,
-        body: body === undefined ? null : isBytes ? body : JSON.stringify(body),
-        ...(signal === undefined ? {} : { signal, bodyTimeout: 0 }),
-      });
+      return await this.#connections.exchange(
+        { method, url: new URL(this.#origin + path), headers, body: bytes, signal },
+        patience,
+      );
     } catch (cause) {
       throw unreachable(this.#options.url, cause);
     }
+  }
+
+  get #timeoutMs(): number {
+    return this.#options.timeoutMs ?? 30_000;
   }
 }
 
@@ -163,10 +165,7 @@ export class ServerBusy extends KallioError {
 
 const MAX_RETRY_AFTER = 3600;
 
-function refusalOf(
-  { statusCode, headers }: Pick<Dispatcher.ResponseData, 'statusCode' | 'headers'>,
-  bytes: Uint8Array,
-): KallioError {
+function refusalOf({ status, headers }: Message, bytes: Uint8Array): KallioError {
   try {
     const { error } = decodeShape(ErrorReply, parseJson(bytes, { maxBytes: 64 * 1024 }));
     const seconds = Number(headers['retry-after']);
@@ -174,7 +173,7 @@ function refusalOf(
       ? new ServerBusy(error, Math.min(seconds, MAX_RETRY_AFTER))
       : new KallioError(error.code, error.message, error);
   } catch (cause) {
-    return new KallioError('REPLY_INVALID', `The server answered ${statusCode} without saying why.`, {
+    return new KallioError('REPLY_INVALID', `The server answered ${status} without saying why.`, {
       cause,
     });
   }

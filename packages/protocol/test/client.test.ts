@@ -63,3 +63,80 @@ describe('a connection that breaks', () => {
     expect(await client.call(things, {})).toEqual(['one', 'two']);
   });
 });
+
+describe('a server that goes on in another protocol', () => {
+  it('is one that does not answer', async () => {
+    answer = (response) => response.end('[]');
+    expect(await client.call(things, {})).toEqual([]);
+    answer = (response) => response.writeHead(101, { connection: 'upgrade', upgrade: 'x' }).end();
+    await expect(client.call(things, {})).rejects.toMatchObject({ code: 'AGENT_UNREACHABLE' });
+  });
+});
+
+describe('a server that takes its time', () => {
+  const patient = (timeoutMs: number) => new Client({ url: `unix:${join(directory, 'socket')}`, timeoutMs });
+
+  it('is waited for as long as was said, before the answer and within it', async () => {
+    for (const slow of [
+      (response: ServerResponse) => setTimeout(() => response.end('[]'), 300),
+      (response: ServerResponse) => response.write('[', () => setTimeout(() => response.end(']'), 300)),
+    ]) {
+      answer = (response) => void slow(response);
+      for (const [timeoutMs, outcome] of [
+        [5000, []],
+        [100, 'AGENT_UNREACHABLE'],
+      ] as const) {
+        const asking = patient(timeoutMs);
+        const reply = asking.call(things, {});
+        if (outcome === 'AGENT_UNREACHABLE') await expect(reply).rejects.toMatchObject({ code: outcome });
+        else expect(await reply).toEqual(outcome);
+        await asking.close();
+      }
+    }
+  });
+
+  it('still answers what was asked before the client was closed', async () => {
+    const asking = patient(5000);
+    answer = (response) => setTimeout(() => response.end('["late"]'), 200);
+    const reply = asking.call(things, {});
+    let closed = false;
+    const closing = asking.close().then(() => {
+      closed = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(closed).toBe(false);
+    expect(await reply).toEqual(['late']);
+    await closing;
+  });
+
+  it('may be silent for longer on a stream', async () => {
+    const listening = patient(100);
+    answer = (response) =>
+      response.write(':\n\n', () => setTimeout(() => response.end('event: attest\ndata: {}\n\n'), 400));
+    const seen: string[] = [];
+    for await (const { event } of events(listening, '/events', new AbortController().signal))
+      seen.push(event);
+    expect(seen).toEqual(['attest']);
+    await listening.close();
+  });
+});
+
+describe('a kept connection that the server closes', () => {
+  it('costs no question that may be asked twice', async () => {
+    let asked = 0;
+    answer = (response) => {
+      // The second question on a connection finds it closed.
+      if (++asked === 2) response.socket?.destroy();
+      else response.end('[]');
+    };
+    expect(await client.call(things, {})).toEqual([]);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(await client.call(things, {})).toEqual([]);
+    expect(asked).toBe(3);
+    asked = 0;
+    expect(await client.call(things, {})).toEqual([]);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await expect(client.raw('POST', '/things', {})).rejects.toMatchObject({ code: 'AGENT_UNREACHABLE' });
+    expect(asked).toBe(2);
+  });
+});

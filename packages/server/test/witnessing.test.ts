@@ -2,8 +2,9 @@ import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { bareTpmPolicy } from '@kallio/appraisal';
 import { fromBase64 } from '@kallio/codec';
-import { logEntry, logProof, trustShow } from '@kallio/protocol';
+import { logEntry, logProof, policyPut, trustShow } from '@kallio/protocol';
 import {
   COSIGNATURE_KEY,
   formatVerifierKey,
@@ -29,6 +30,8 @@ class RunningWitness {
   #witness: Witness | undefined;
   /** What it answers instead, while it misbehaves. */
   instead: ((path: string) => string) | undefined;
+  /** How often it says what it says. */
+  times = 1;
   asked = 0;
 
   constructor(name: string) {
@@ -46,7 +49,7 @@ class RunningWitness {
       expect(request.url).toBe('/w/add-checkpoint');
       const answer = await this.#witness?.addCheckpoint(Buffer.concat(chunks).toString('utf8'));
       response.writeHead(answer?.status ?? 503, { 'content-type': answer?.type ?? 'text/plain' });
-      response.end(answer?.body);
+      response.end(answer?.body.repeat(this.times));
     });
     this.#http.listen(0, '127.0.0.1');
     await once(this.#http, 'listening');
@@ -141,6 +144,16 @@ describe('a log that has witnesses', () => {
     expect(one.asked).toBe(2);
   });
 
+  it('proves by a head that all signed what it covers, though one of them is away by now', async () => {
+    expect(await proved(0)).toHaveLength(2);
+    const body = bareTpmPolicy('another', 'device');
+    // A change of policy is an entry of the log.
+    const { logIndex } = await server.admin().call(policyPut, { params: { kind: 'device' }, body });
+    await two.close();
+    expect(await proved(logIndex)).toEqual([one.key.name]);
+    expect(await proved(0)).toHaveLength(2);
+  });
+
   it('passes on nothing of a witness that it did not ask for, or that does not hold', async () => {
     expect(await proved(0)).toHaveLength(2);
     const bad: string[] = [
@@ -158,6 +171,15 @@ describe('a log that has witnesses', () => {
     two.instead = undefined;
     server.advance(60);
     expect(await proved(0)).toHaveLength(2);
+  });
+
+  it('is kept from no proof by a witness that fills the head with its own lines', async () => {
+    // With the log's own line and the other witness's: one more than a note may have.
+    two.times = 127;
+    expect(await proved(0)).toEqual([one.key.name]);
+    two.times = 1;
+    server.advance(60);
+    expect(await proved(0)).toEqual([one.key.name, two.key.name]);
   });
 
   it('has no proof of what it does not hold, and asks nobody for it', async () => {

@@ -29,9 +29,16 @@ export function makeEnvelope(payload: Uint8Array, signature: Uint8Array): Envelo
   };
 }
 
-/** Verifies an envelope's one signature: `SIGNATURE_ENCODING`, `SIGNATURE_INVALID`. */
-export function verifyEnvelope(envelope: Envelope, { key }: SigningKey): void {
-  const message = pae(envelope.payloadType, fromBase64(envelope.payload));
+/**
+ * Verifies an envelope's one signature: `SIGNATURE_ENCODING`, `SIGNATURE_INVALID`. The payload is given where it is decoded
+ * already.
+ */
+export function verifyEnvelope(
+  envelope: Envelope,
+  { key }: SigningKey,
+  payload: Uint8Array = fromBase64(envelope.payload),
+): void {
+  const message = pae(envelope.payloadType, payload);
   const [only, second] = envelope.signatures;
   if (only === undefined || second !== undefined) {
     throw signatureError('BUNDLE_SIGNATURE_COUNT', 'An envelope has exactly one signature here.');

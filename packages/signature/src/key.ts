@@ -1,5 +1,15 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { concat, digestOf, equalBytes, fromBase64, sha256, toBase64, utf8, Writer } from '@kallio/codec';
+import {
+  concat,
+  type Digest,
+  digestOf,
+  equalBytes,
+  fromBase64,
+  sha256,
+  toBase64,
+  utf8,
+  Writer,
+} from '@kallio/codec';
 import { pemOf } from '@kallio/tlog';
 import { signatureError } from './error.ts';
 
@@ -14,6 +24,9 @@ export interface SigningKey {
   readonly key: KeyObject;
   /** SPKI, DER. */
   readonly spki: Uint8Array;
+  /** {@link keyHint} and {@link keyDigest} of it. */
+  readonly hint: string;
+  readonly digest: Digest;
 }
 
 /**
@@ -25,7 +38,8 @@ export function signingKeyOf(spki: Uint8Array): SigningKey {
   const name = Buffer.from(spki).toString('base64');
   const known = imported.get(name);
   if (known !== undefined) return known;
-  const made = { key: importKey(spki), spki: spki.slice() };
+  const own = spki.slice();
+  const made = { key: importKey(own), spki: own, hint: keyHint(own), digest: keyDigest(own) };
   // Bounded: anybody may show keys.
   if (imported.size >= MAX_IMPORTED) imported.clear();
   imported.set(name, made);

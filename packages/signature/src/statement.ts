@@ -2,14 +2,16 @@ import {
   Base64,
   canonicalBytes,
   canonicalDigest,
+  canonicalize,
   type Digest,
   DigestSchema,
   decodeShape,
   Exact,
-  equalBytes,
+  fromUtf8,
   Hex,
   isDigest,
   type Json,
+  KallioError,
   parseDigest,
   parseJson,
 } from '@kallio/codec';
@@ -129,8 +131,12 @@ export interface StatementHead {
  * might read differently (a key twice, an escaped name) is refused with everything else that isn't canonical.
  */
 export function parseStatementHead(payload: Uint8Array): StatementHead {
-  const document = parseJson(payload, { maxBytes: MAX_STATEMENT, maxDepth: 24 });
-  if (!equalBytes(canonicalBytes(document), payload)) {
+  if (payload.length > MAX_STATEMENT) {
+    throw new KallioError('JSON_TOO_LARGE', `A statement has at most ${MAX_STATEMENT} bytes.`);
+  }
+  const text = fromUtf8(payload);
+  const document = parseJson(text, { maxBytes: MAX_STATEMENT, maxDepth: 24 });
+  if (canonicalize(document) !== text) {
     throw signatureError('STATEMENT_NOT_CANONICAL', 'The statement is not canonical JSON (RFC 8785).');
   }
   const members = membersOf(document);

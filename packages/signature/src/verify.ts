@@ -2,19 +2,19 @@ import { type SessionClaims, verifyEar } from '@kallio/appraisal';
 import {
   canonicalize,
   type Digest,
-  equalBytes,
   fromBase64,
   fromUtf8,
   KallioError,
   parseDigest,
   parseJson,
+  toBase64,
 } from '@kallio/codec';
 import { configClaims, indexClaims } from '@kallio/oci';
 import { type LogEntry, rekorDsseBody, verifyLogEntry } from '@kallio/tlog';
 import { type ParsedBundle, parseBundle } from './bundle.ts';
 import { verifyEnvelope } from './dsse.ts';
 import { signatureError } from './error.ts';
-import { keyDigest, keyHint, type SigningKey, signingKeyOfPem } from './key.ts';
+import { type SigningKey, signingKeyOfPem } from './key.ts';
 import { compiledPolicy } from './policy/compile.ts';
 import { requirePolicy } from './policy/judge.ts';
 import { requireClaims } from './policy/require.ts';
@@ -92,13 +92,13 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   const key = await trail.step(
     'key',
     () => keyOf(bundle),
-    ({ spki }) => `signing key ${keyDigest(spki)}`,
+    ({ digest }) => `signing key ${digest}`,
   );
 
   // Stops a statement that the holder of the key did not sign.
   await trail.step(
     'signature',
-    () => verifyEnvelope(bundle.envelope, key),
+    () => verifyEnvelope(bundle.envelope, key, bundle.payload),
     () => 'ECDSA P-256 over the statement',
   );
 
@@ -193,7 +193,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
     builder: session.builder,
     tier: session.tier,
     fileManifestDigest: fileManifest.digest,
-    signingKey: keyDigest(key.spki),
+    signingKey: key.digest,
     signingKeySpki: key.spki,
     logIndex: bundle.entry.logIndex,
     integratedTime: bundle.entry.integratedTime,
@@ -214,9 +214,8 @@ function requireSubject(payload: Uint8Array, manifestDigest: Digest): StatementH
 
 function keyOf(bundle: ParsedBundle): SigningKey {
   const key = signingKeyOfPem(verifierOf(fromBase64(bundle.entry.body)));
-  const hint = keyHint(key.spki);
   const keyid = bundle.envelope.signatures[0]?.keyid;
-  if (bundle.hint !== hint || (keyid !== undefined && keyid !== hint)) {
+  if (bundle.hint !== key.hint || (keyid !== undefined && keyid !== key.hint)) {
     throw signatureError('SIGNATURE_KEY_HINT', 'The bundle’s key hint is not that of the logged key.', {
       pointer: '/verificationMaterial/publicKey/hint',
     });
@@ -232,7 +231,8 @@ function verifierOf(leaf: Uint8Array): string {
 }
 
 function requireLeaf(bundle: ParsedBundle, key: SigningKey): void {
-  if (!equalBytes(rekorDsseBody(bundle.envelope, key.spki), fromBase64(bundle.entry.body)))
+  // Of bytes there is one base64 here: the texts are the same where the bytes are.
+  if (toBase64(rekorDsseBody(bundle.envelope, key.spki, bundle.payload)) !== bundle.entry.body)
     throw leafMismatch();
 }
 
@@ -288,7 +288,7 @@ function requireSession(
     throw signatureError('SIGNATURE_RESULT_STATEMENT', 'The attestation session closed on other claims.');
   }
   // A key that no build environment vouched for, with the log entry and result of one that was.
-  if (session.signingKey !== keyDigest(key.spki)) {
+  if (session.signingKey !== key.digest) {
     throw signatureError('SIGNATURE_RESULT_KEY', 'The attestation session vouches for another signing key.');
   }
   // The copy in the predicate is for readers that know no EAR: it must not say anything else.

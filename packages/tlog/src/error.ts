@@ -27,7 +27,9 @@ export type TlogCode =
   | 'LOG_CLOSED'
   | 'LOG_CORRUPT'
   | 'LOG_WRITE_FAILED'
-  | 'LOG_STOPPED';
+  | 'LOG_STOPPED'
+  // What a witness refuses to begin without.
+  | 'WITNESS_MEMORY';
 
 /** A refusal of this package. */
 export function tlogError(

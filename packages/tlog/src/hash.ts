@@ -1,4 +1,4 @@
-import { sha256 } from '@kallio/codec';
+import { concat, sha256 } from '@kallio/codec';
 
 /** Bytes of one tree hash (SHA-256). */
 export const HASH_BYTES = 32;
@@ -8,12 +8,12 @@ const NODE = Uint8Array.of(1);
 
 /** SHA-256(0x00 || entry): RFC 6962 section 2.1. The prefix keeps a leaf from being passed off as a node. */
 export function leafHash(entry: Uint8Array): Uint8Array {
-  return sha256(LEAF, entry);
+  return sha256(concat(LEAF, entry));
 }
 
 /** SHA-256(0x01 || left || right): RFC 6962 section 2.1. */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
-  return sha256(NODE, left, right);
+  return sha256(concat(NODE, left, right));
 }
 
 /** Root of a tree with no entries: SHA-256 of nothing. */

@@ -90,4 +90,5 @@ export { checkLog, type LogPublicKeys } from './writer/check.ts';
 export type { Disk } from './writer/disk.ts';
 export { fileSystem } from './writer/disk.ts';
 export type { LogKeys } from './writer/keys.ts';
+export { beginWitnessMemory, type HeldMemory, openWitnessMemory } from './writer/witness-memory.ts';
 export { type AddedEntry, type LogOptions, LogWriter, MAX_ENTRY_BYTES } from './writer/writer.ts';

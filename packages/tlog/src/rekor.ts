@@ -10,16 +10,20 @@ export interface Envelope {
 
 /**
  * The leaf for an envelope, in the shape of Rekor's `dsse` type 0.0.1, as canonical JSON: digests of envelope (its
- * canonical JSON) and payload, each signature, and the key that made it. Today's Sigstore clients verify it.
+ * canonical JSON) and payload (given where it is decoded already), each signature, and the key that made it. Today's Sigstore clients verify it.
  */
-export function rekorDsseBody(envelope: Envelope, spki: Uint8Array): Uint8Array {
+export function rekorDsseBody(
+  envelope: Envelope,
+  spki: Uint8Array,
+  payload: Uint8Array = fromBase64(envelope.payload),
+): Uint8Array {
   const verifier = toBase64(utf8(pemOf(spki)));
   return canonicalBytes({
     apiVersion: '0.0.1',
     kind: 'dsse',
     spec: {
       envelopeHash: { algorithm: 'sha256', value: toHex(sha256(canonicalBytes(envelope))) },
-      payloadHash: { algorithm: 'sha256', value: toHex(sha256(fromBase64(envelope.payload))) },
+      payloadHash: { algorithm: 'sha256', value: toHex(sha256(payload)) },
       signatures: envelope.signatures.map(({ sig }) => ({ signature: sig, verifier })),
     },
   });

@@ -20,6 +20,7 @@ import {
   parseTlogProof,
   parseVerifierKey,
   type Seen,
+  signC2spCheckpoint,
   verifyTlogProof,
   Witness,
 } from '../src/index.ts';
@@ -210,6 +211,24 @@ describe('a witness', () => {
     // The same head again, as after an answer that got lost.
     const again = formatAddCheckpoint(log.head.size, [], next);
     expect((await made.addCheckpoint(again)).status).toBe(200);
+  });
+
+  test('signs the empty tree, and what begins with it', async () => {
+    const { made } = witness();
+    const young = await LogWriter.open(join(directory, 'young'), options());
+    const status = async (...asked: Parameters<typeof formatAddCheckpoint>) =>
+      (await made.addCheckpoint(formatAddCheckpoint(...asked))).status;
+    const empty = young.checkpoint('c2sp');
+    const other = { ...young.head, root: new Uint8Array(32) };
+    const raw = new Uint8Array(ed25519.publicKey.export({ type: 'spki', format: 'der' }).subarray(-32));
+    expect(await status(0, [], signC2spCheckpoint(other, ed25519.privateKey, raw))).toBe(422);
+    expect(await status(0, [], empty)).toBe(200);
+    expect(await status(0, [], empty)).toBe(200);
+    await young.add(utf8('the first'));
+    expect(await status(0, [new Uint8Array(32)], young.checkpoint('c2sp'))).toBe(422);
+    expect(await status(0, [], young.checkpoint('c2sp'))).toBe(200);
+    expect(await status(0, [], empty)).toBe(409);
+    await young.close();
   });
 
   test('does not sign a fork, a smaller head, a head of a log it does not know, or one nobody signed', async () => {

@@ -1,4 +1,4 @@
-import { type KeyObject, sign } from 'node:crypto';
+import { type KeyObject, sign, verify } from 'node:crypto';
 
 const INTEGER_BYTES = 32;
 
@@ -20,4 +20,27 @@ export function signEs256(key: KeyObject, bytes: Uint8Array): Uint8Array {
     out.set(significant, (i + 1) * INTEGER_BYTES - significant.length);
   }
   return out;
+}
+
+/**
+ * Whether the key, on P-256, made this signature of the bytes, in the same form. Rewritten too, and for the same reason:
+ * Node takes 129 µs to verify this form and 76 for DER. One pair of integers has one DER form: nothing else is accepted.
+ */
+export function verifyEs256(key: KeyObject, bytes: Uint8Array, signature: Uint8Array): boolean {
+  if (signature.length !== 2 * INTEGER_BYTES) return false;
+  const r = derInteger(signature.subarray(0, INTEGER_BYTES));
+  const s = derInteger(signature.subarray(INTEGER_BYTES));
+  return verify('sha256', bytes, key, Uint8Array.of(SEQUENCE, r.length + s.length, ...r, ...s));
+}
+
+const SEQUENCE = 0x30;
+const INTEGER = 0x02;
+
+/** A number without a sign as DER writes it (X.690 section 8.3): no needless zeros before it, one where it would look negative. */
+function derInteger(bytes: Uint8Array): number[] {
+  let from = 0;
+  while (from < bytes.length - 1 && bytes[from] === 0) from++;
+  const significant = [...bytes.subarray(from)];
+  if ((significant[0] ?? 0) >= 0x80) significant.unshift(0);
+  return [INTEGER, significant.length, ...significant];
 }

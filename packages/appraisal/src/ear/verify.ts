@@ -1,4 +1,4 @@
-import { createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import { decodeShape, fromBase64Url, KallioError, parseJson, utf8 } from '@kallio/codec';
 import type { State, Tier } from '../codes.ts';
 import {
@@ -11,6 +11,7 @@ import {
   type Status,
   type TrustVector,
 } from './claims.ts';
+import { verifyEs256 } from './es256.ts';
 import { statusOf } from './vector.ts';
 
 /** Codes of a result that is not believed. */
@@ -131,10 +132,7 @@ function signedPayload(ear: string, key: KeyObject): Uint8Array {
   const dot = ear.lastIndexOf('.');
   const signed = ear.slice(0, dot);
   const signature = fromBase64Url(ear.slice(dot + 1));
-  if (
-    signature.length !== 64 ||
-    !verify('sha256', utf8(signed), { key, dsaEncoding: 'ieee-p1363' }, signature)
-  ) {
+  if (!verifyEs256(key, utf8(signed), signature)) {
     throw earError('EAR_SIGNATURE', 'The signature of this result does not hold.');
   }
   return fromBase64Url(signed.slice(signed.indexOf('.') + 1));

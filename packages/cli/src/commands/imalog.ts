@@ -1,4 +1,4 @@
-import { KallioError, toHex } from '@kallio/codec';
+import { KallioError, printable, toHex } from '@kallio/codec';
 import type { ImaEntry, ImaMeasurement } from '@kallio/evidence';
 import { decodeImaEntry, ImaReplay } from '@kallio/evidence';
 import type { Command } from 'commander';
@@ -34,14 +34,11 @@ Exit codes: 0 printed, 2 a list that can’t be used.`,
 }
 
 async function imalog(context: Context, file: string, flags: Flags): Promise<void> {
-  const [{ imaEntriesOf }, { printable }] = await Promise.all([
-    import('../logs/ima-file.ts'),
-    import('../logs/plain.ts'),
-  ]);
+  const { imaEntriesOf } = await import('../logs/ima-file.ts');
   const { output } = context;
   const bank = bankOf(flags.bank);
   const replay = new ImaReplay(bank);
-  const printer = flags.pcrs === true ? undefined : new EntryPrinter(context, printable);
+  const printer = flags.pcrs === true ? undefined : new EntryPrinter(context);
   try {
     for (const entry of imaEntriesOf(file)) {
       replay.extend(entry);
@@ -66,12 +63,10 @@ async function imalog(context: Context, file: string, flags: Flags): Promise<voi
 /** Prints entry after entry, so that a list of any length needs the memory of one. */
 class EntryPrinter {
   readonly #context: Context;
-  readonly #printable: (text: string) => string;
   #first = true;
 
-  constructor(context: Context, printable: (text: string) => string) {
+  constructor(context: Context) {
     this.#context = context;
-    this.#printable = printable;
   }
 
   entry({ index, pcr, template, violation }: ImaEntry, { name, digest, fields }: ImaMeasurement): void {
@@ -82,8 +77,8 @@ class EntryPrinter {
       const more = [...fields].map(([field, bytes]) => `  ${field}=${bytes.length} bytes`).join('');
       output.piece(
         violation
-          ? `entry ${index}  ${template}  VIOLATION, not measured: ${this.#printable(name)}\n`
-          : `entry ${index}  ${template}  measured  ${type}${digest.algorithm}:${value}  ${this.#printable(name)}${more}\n`,
+          ? `entry ${index}  ${template}  VIOLATION, not measured: ${printable(name)}\n`
+          : `entry ${index}  ${template}  measured  ${type}${digest.algorithm}:${value}  ${printable(name)}${more}\n`,
       );
       return;
     }

@@ -42,6 +42,6 @@ async function show({ output }: Context, session: string, flags: ServerOptions):
   const reason = record.reason === undefined ? '' : `\n  ${record.reason.code}: ${record.reason.message}`;
   output.result(
     record,
-    `${record.session} of ${record.attester}: ${record.state}\n  image ${record.subject ?? '-'}\n  head  ${record.head}${reason}`,
+    `${record.session} of ${record.attester}: ${record.state}\n  image     ${record.subject ?? '-'}\n  evidence  ${record.evidence.length} messages\n  head      ${record.head}${reason}`,
   );
 }

@@ -1,4 +1,4 @@
-import { NOTE_KEY, parseVerifierKey, Witness } from '@kallio/tlog';
+import { NOTE_KEY, openWitnessMemory, parseVerifierKey, Witness } from '@kallio/tlog';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
 import { cliError } from '../output/output.ts';
@@ -50,19 +50,21 @@ async function run(
 ): Promise<void> {
   const [, host = '', port = ''] = /^(.+):(\d{1,5})$/.exec(flags.listen) ?? [];
   if (host === '') throw cliError('USAGE', '--listen takes host:port.');
-  const [{ readWitness, witnessMemory }, { listen }] = await Promise.all([
+  const [{ readWitness }, { listen }] = await Promise.all([
     import('../witness/folder.ts'),
     import('../witness/listen.ts'),
   ]);
   const logs = flags.log.map((key) => parseVerifierKey(key, NOTE_KEY));
   const identity = readWitness(flags.dir);
-  const memory = witnessMemory(flags.dir);
+  const memory = openWitnessMemory(flags.dir);
   const witness = new Witness({ ...identity, logs, memory, now: () => new Date() });
-  const listening = await listen(witness, host.replace(/^\[|\]$/g, ''), Number(port));
+  const tell = (trouble: string) => output.progress(trouble);
+  const listening = await listen(witness, host.replace(/^\[|\]$/g, ''), Number(port), tell);
   output.progress(`witness ${identity.name} answers on port ${listening.port}`);
   await new Promise<void>((resolve) => {
     process.once('SIGTERM', () => resolve());
     process.once('SIGINT', () => resolve());
   });
   await listening.close();
+  await memory.close();
 }

@@ -1,4 +1,4 @@
-import { fromBase64, KallioError, toHex } from '@kallio/codec';
+import { fromBase64, KallioError, printable, toHex } from '@kallio/codec';
 import {
   decodeEvent,
   decodeImaEntry,
@@ -85,13 +85,13 @@ function imaLines(index: number, { ima }: Message, previous: Derived['previous']
       const { name, digest } = decodeImaEntry(entry);
       const violation = entry.violation ? ' (violation: nothing in it is proved)' : '';
       return [
-        `entry ${index}, ${entry.template}: ${digest.algorithm}:${toHex(digest.bytes)}  ${name}${violation}`,
+        `entry ${index}, ${entry.template}: ${digest.algorithm}:${toHex(digest.bytes)}  ${printable(name)}${violation}`,
       ];
     }
   }
   return earlier === undefined
     ? [`entry ${index} was shown in earlier evidence`]
-    : [`entry ${index}, shown in earlier evidence: ${earlier.digest}  ${earlier.name}`];
+    : [`entry ${index}, shown in earlier evidence: ${earlier.digest}  ${printable(earlier.name)}`];
 }
 
 function containerLines(pointer: string, { inventory, instanceLog }: Message): string[] {
@@ -106,11 +106,11 @@ function containerLines(pointer: string, { inventory, instanceLog }: Message): s
   const processes = running
     .filter((one) => one.container === container)
     .flatMap((one) => one.processes)
-    .map(({ pid, executable, sha256 }) => `process ${pid}: ${executable}  sha256:${sha256}`);
+    .map(({ pid, executable, sha256 }) => `process ${pid}: ${printable(executable)}  sha256:${sha256}`);
   const changed = 'unchanged' in inventory ? [] : inventory.changed;
   const files = changed
     .filter((one) => one.container === container)
-    .map(({ path }) => `changed file: ${path}`);
+    .map(({ path }) => `changed file: ${printable(path)}`);
   return [...entries.slice(-8), ...processes.slice(0, 16), ...files.slice(0, 16)];
 }
 

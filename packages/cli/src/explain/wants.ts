@@ -15,6 +15,8 @@ export function wantsOf(
   refused?: { readonly code: string },
 ): Want[] {
   const { require = {}, witnesses, signingKeys, appraisalPolicies, revoked, platform } = policy;
+  // An index has no image for it, or there is one that is for another.
+  const platformStep = refused?.code === 'OCI_PLATFORM' ? 'image' : 'image-config';
   const rules: (readonly [string, string, Step['step'], RegExp])[] = [
     ['logs', `logged in ${policy.logs.map(({ origin }) => origin).join(' or ')}`, 'log-proof', /^LOG_/],
     ['issuer', `a session’s result by ${policy.issuer}`, 'result', /^EAR_/],
@@ -44,7 +46,7 @@ export function wantsOf(
       'policy',
       /^POLICY_RESULT_AGE$/,
     ]),
-    ...maybe(platform, (name) => ['platform', `for ${name}`, 'image-config', /PLATFORM$/]),
+    ...maybe(platform, (name) => ['platform', `for ${name}`, platformStep, /PLATFORM$/]),
     ...maybe(require.names, (names) => [
       'require.names',
       `built as ${some(names)}`,

@@ -1,4 +1,4 @@
-import { KallioError, type Refusal, toHex } from '@kallio/codec';
+import { KallioError, printable, type Refusal, toHex } from '@kallio/codec';
 import {
   type DecodedEvent,
   decodeEvent,
@@ -12,7 +12,7 @@ import {
 } from '@kallio/evidence';
 import type { Bank } from './bank.ts';
 import { describeEvent } from './event-text.ts';
-import { plain, printable } from './plain.ts';
+import { plain } from './plain.ts';
 
 /** One event, note or record: for a person, and for a program. */
 export interface ShownEvent {
@@ -89,7 +89,7 @@ function shown(
   }
   const { refusal } = decoded;
   return {
-    lines: [...head, `  REFUSED    ${refusal.code}: ${printable(refusal.message)}`],
+    lines: [...head, `  REFUSED    ${refusal.code}: ${refusal.message}`],
     document: plain({ ...document, refusal }),
     refusal,
   };

@@ -1,6 +1,5 @@
-import { toHex } from '@kallio/codec';
+import { printable, toHex } from '@kallio/codec';
 import type { DecodedEvent, EventContent, SignatureList } from '@kallio/evidence';
-import { printable } from './plain.ts';
 
 /** What an event says, a line for what is measured and a line for what is only described. */
 export function describeEvent(decoded: DecodedEvent): string[] {

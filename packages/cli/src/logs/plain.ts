@@ -12,14 +12,3 @@ export function plain(value: unknown): unknown {
   }
   return value;
 }
-
-/**
- * Text from a log, safe to show: control characters, and what turns the direction of writing, as `\u{…}`. Stops a log from
- * moving the cursor of whoever looks at it, and from printing lines that are not its own.
- */
-export function printable(text: string): string {
-  return text.replace(
-    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu,
-    (character) => `\\u{${character.codePointAt(0)?.toString(16) ?? ''}}`,
-  );
-}

@@ -1,4 +1,4 @@
-import { KallioError, type Refusal, refusal } from '@kallio/codec';
+import { KallioError, printable, type Refusal, refusal } from '@kallio/codec';
 import { EXIT, exitCodeOf } from './exit.ts';
 
 /** Where a command writes. The process's own streams, unless a test says otherwise. */
@@ -38,7 +38,10 @@ export function cliError(code: CliCode, message: string, hint?: string): KallioE
   return new KallioError(code, message, { hint });
 }
 
-/** One command's output: for a person, or with `--json` one document on standard output and nothing else there. */
+/**
+ * One command's output: for a person, or with `--json` one document on standard output and nothing else there. Either is
+ * {@link printable}, line by line: names, labels and messages come from whoever made them.
+ */
 export class Output {
   readonly json: boolean;
   readonly #streams: Streams;
@@ -50,31 +53,32 @@ export class Output {
 
   /** The result: `document` with `--json`, otherwise `text`. */
   result(document: unknown, text: string): void {
-    this.#streams.out(this.json ? `${JSON.stringify(document, null, 2)}\n` : ensureNewline(text));
+    this.#streams.out(shown(this.json ? JSON.stringify(document, null, 2) : text));
   }
 
   /** One of a row of results that come as time goes: with `--json` one document a line. */
   item(document: unknown, text: string): void {
-    this.#streams.out(this.json ? `${JSON.stringify(document)}\n` : ensureNewline(text));
+    this.#streams.out(shown(this.json ? JSON.stringify(document) : text));
   }
 
-  /** A piece of a result that is too long for one string: text, or with `json` a piece of the one document. */
+  /** A piece of a result that is too long for one string: text that is printable, or with `json` a piece of the document. */
   piece(text: string): void {
     this.#streams.out(text);
   }
 
   /** How it is going, for a person; on standard error, so that it never mixes with a result. */
   progress(line: string): void {
-    if (!this.json) this.#streams.err(`${line}\n`);
+    if (!this.json) this.#streams.err(shown(line));
   }
 
   /** A failure, and the exit code for it. Never a stack, unless KALLIO_DEBUG asks for it. */
   failure(error: unknown): number {
-    const shown = toRefusal(error);
-    if (this.json) this.#streams.out(`${JSON.stringify({ error: shown }, null, 2)}\n`);
-    else this.#streams.err(describe(shown));
-    if (process.env.KALLIO_DEBUG === '1' && error instanceof Error) this.#streams.err(`${error.stack}\n`);
-    return shown.code === 'INTERNAL' ? EXIT.refused : exitCodeOf(shown.code);
+    const told = toRefusal(error);
+    if (this.json) this.#streams.out(shown(JSON.stringify({ error: told }, null, 2)));
+    else this.#streams.err(shown(describe(told)));
+    if (process.env.KALLIO_DEBUG === '1' && error instanceof Error)
+      this.#streams.err(shown(`${error.stack}`));
+    return told.code === 'INTERNAL' ? EXIT.refused : exitCodeOf(told.code);
   }
 }
 
@@ -90,9 +94,11 @@ function describe({ code, message, pointer, hint }: Refusal): string {
   const lines = [`${code}: ${message}`];
   if (pointer !== undefined) lines.push(`  at ${pointer}`);
   if (hint !== undefined) lines.push(`  ${hint}`);
-  return `${lines.join('\n')}\n`;
+  return lines.join('\n');
 }
 
-function ensureNewline(text: string): string {
-  return text.endsWith('\n') ? text : `${text}\n`;
+/** The lines of a text, each printable and with its end. */
+function shown(text: string): string {
+  const lines = text.split('\n').map(printable).join('\n');
+  return lines.endsWith('\n') ? lines : `${lines}\n`;
 }

@@ -5,8 +5,8 @@ import { MAX_ADD_CHECKPOINT, type Witness } from '@kallio/tlog';
 
 const TIMEOUT_MS = 10_000;
 
-/** Answers add-checkpoint (C2SP tlog-witness) at an address; its port, and how to end it. */
-export async function listen(witness: Witness, host: string, port: number) {
+/** Answers add-checkpoint (C2SP tlog-witness) at an address; its port, and how to end it. `tell` is told what goes wrong. */
+export async function listen(witness: Witness, host: string, port: number, tell: (trouble: string) => void) {
   const server: Server = createServer((request, response) => {
     const answer = (status: number, type: string, body: string) => {
       response.writeHead(status, { 'content-type': type }).end(body);
@@ -19,8 +19,14 @@ export async function listen(witness: Witness, host: string, port: number) {
     void bodyOf(request).then(
       async (body) => {
         if (body === undefined) return plain(413, 'That is no checkpoint: it is too long.\n');
-        const { status, type, body: said } = await witness.addCheckpoint(body);
-        return answer(status, type, said);
+        try {
+          const { status, type, body: said } = await witness.addCheckpoint(body);
+          return answer(status, type, said);
+        } catch (error) {
+          // What can't be kept is not signed; whoever asks next may find room again.
+          tell(`no checkpoint was signed: ${error instanceof Error ? error.message : String(error)}`);
+          return plain(500, 'This witness can’t keep what it sees.\n');
+        }
       },
       () => response.destroy(),
     );

@@ -52,6 +52,8 @@ export class Witnessing {
   /** What each witness saw last, as far as it said. */
   readonly #seen = new Map<VerifierKey, number>();
   #head: Head | undefined;
+  /** The newest head that every witness signed. */
+  #complete: Head | undefined;
   #round: Promise<Head> | undefined;
 
   constructor(log: LogWriter, witnesses: readonly WitnessSetting[], logger: Logger, clock: Clock) {
@@ -84,6 +86,8 @@ export class Witnessing {
   }
 
   async #covering(index: number): Promise<Head> {
+    // What all have signed proves what it covers for good: a witness that is away now takes nothing from it.
+    if (this.#complete !== undefined && index < this.#complete.size) return this.#complete;
     // A round that began before the entry was there shows a head without it: another one follows.
     for (;;) {
       const head = this.#head;
@@ -112,8 +116,10 @@ export class Witnessing {
     const cosigned = new Set(
       this.#witnesses.flatMap(({ key }, i) => (answers[i] === undefined ? [] : [key])),
     );
-    this.#head = { size, note, cosigned, asked };
-    return this.#head;
+    const head = { size, note, cosigned, asked };
+    this.#head = head;
+    if (cosigned.size === this.#witnesses.length) this.#complete = head;
+    return head;
   }
 
   /** A witness's line under this head; nothing when it did not sign. */
@@ -169,11 +175,11 @@ function sizeIn(body: string, size: number): number {
 /** The witness's own line, if it holds: what else it answers is not passed on. */
 function requireSigned(checkpoint: string, body: string, key: VerifierKey): string {
   const note = parseNote(checkpoint + body);
-  if (cosignedBy(note, [key]).length !== 1) throw new Error('its answer holds no cosignature of it');
-  return note.signatures
-    .filter((line) => isBy(line, key.name, key.keyId))
-    .map(formatSignature)
-    .join('');
+  const [line, ...more] = note.signatures.filter((one) => isBy(one, key.name, key.keyId));
+  // Stops one witness from filling the head with lines of its own, until it has no room for those of others.
+  if (line === undefined || more.length > 0) throw new Error('its answer is not one line of it');
+  cosignedBy(note, [key]);
+  return formatSignature(line);
 }
 
 async function bounded(response: Response): Promise<string> {

@@ -33,8 +33,8 @@ const compiled = new WeakMap<ImagePolicy, Compiled>();
 export function parseImagePolicy(document: unknown): ImagePolicy {
   const policy = decodeShape(ImagePolicy, document, 'IMAGE_POLICY_INVALID', 'The image policy');
   for (const [i, { since }] of (policy.revoked ?? []).entries()) {
-    // Stops a day that doesn't exist, which no time is after: the revocation would never hold.
-    if (since !== undefined && !Number.isFinite(Date.parse(since))) {
+    // Stops a day that doesn't exist: no time is after it, or that of another day, and the revocation would not hold.
+    if (since !== undefined && !isTime(since)) {
       throw invalid(`/revoked/${i}/since`, `"${since}" is no time`);
     }
   }
@@ -79,6 +79,12 @@ function witnessesOf({ witnesses }: ImagePolicy): readonly VerifierKey[] {
     throw invalid('/witnesses/quorum', `${witnesses.quorum} of ${keys.length} witnesses can never sign`);
   }
   return keys;
+}
+
+/** Date.parse() takes February 30th for a day of March. */
+function isTime(text: string): boolean {
+  const time = Date.parse(text);
+  return Number.isFinite(time) && new Date(time).toISOString().slice(0, 10) === text.slice(0, 10);
 }
 
 function invalid(pointer: string, why: string) {

@@ -52,10 +52,10 @@ function requireOfImage(required: Required, { fileManifest }: Claims, image: Con
       hint: `Build it FROM ${oneOf(bases.map(({ name }) => name))}, or add the layers of its base to the policy.`,
     });
   }
-  if (nonRoot === true && isRoot(image.user)) {
-    throw signatureError('CLAIM_USER', 'The image’s processes start as root.', {
+  if (nonRoot === true && !isNoRoot(image.user)) {
+    throw signatureError('CLAIM_USER', `The image’s processes start as "${image.user}", which may be root.`, {
       pointer: '/predicate/image/user',
-      hint: 'Give the image a USER that is not root.',
+      hint: 'Give the image a USER by number, such as 1000: a name is whoever the image’s own /etc/passwd says.',
     });
   }
   if (required.fileManifest === true && fileManifest.files === 0) {
@@ -80,10 +80,16 @@ function requireLabel(name: string, values: readonly string[], { labels }: Confi
   );
 }
 
-/** OCI image configuration, "User": a name or number, perhaps with a group; nothing means root. */
-function isRoot(user: string): boolean {
-  const [name = ''] = user.split(':');
-  return name === '' || name === 'root' || /^0+$/.test(name);
+/** Engines take no user id above. */
+const MAX_UID = 0x7fff_ffff;
+
+/**
+ * OCI image configuration, "User": a name or number, perhaps with a group; nothing means root. A name says nothing: the
+ * image's own /etc/passwd may give it the number 0. Nor does what engines read as a number and write otherwise (`+0`).
+ */
+function isNoRoot(user: string): boolean {
+  const [id = ''] = user.split(':');
+  return /^[1-9]\d{0,9}$/.test(id) && Number(id) <= MAX_UID;
 }
 
 function oneOf(values: readonly string[]): string {

@@ -30,7 +30,10 @@ const Require = Exact({
   names: Type.Optional(Type.Array(Name, { minItems: 1, maxItems: 1024 })),
   /** Labels by name, with the values that they may have; with none, any value that is not empty. */
   labels: Type.Optional(
-    Type.Record(Type.String({ minLength: 1, maxLength: 512 }), Type.Array(Type.String())),
+    Type.Record(
+      Type.String({ minLength: 1, maxLength: 512 }),
+      Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 256 }),
+    ),
   ),
   /** Base images: the image's layers begin with those of one of them. */
   bases: Type.Optional(
@@ -39,7 +42,7 @@ const Require = Exact({
       maxItems: 1024,
     }),
   ),
-  /** The image's processes don't start as root. */
+  /** The image's processes don't start as root: its user is a number other than 0. */
   nonRoot: Type.Optional(Type.Literal(true)),
   /** The signature names a file manifest with files in it. */
   fileManifest: Type.Optional(Type.Literal(true)),

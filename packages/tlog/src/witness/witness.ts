@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { equalBytes, fromBase64, KallioError, toBase64 } from '@kallio/codec';
 import { type Checkpoint, verifyC2spCheckpoint } from '../checkpoint.ts';
 import { tlogError } from '../error.ts';
-import { HASH_BYTES } from '../hash.ts';
+import { emptyRoot, HASH_BYTES } from '../hash.ts';
 import { type Note, parseNote } from '../note.ts';
 import { verifyConsistency } from '../proof.ts';
 import type { VerifierKey } from '../verifier-key.ts';
@@ -87,10 +87,15 @@ export class Witness {
     if (seen !== undefined && old === head.size && !equalBytes(seen.root, head.root)) {
       return { status: 409, type: 'text/x.tlog.size', body: `${size}\n` };
     }
-    if (seen !== undefined && !extendsSeen(seen, head, hashes))
-      return said(422, 'The proof does not lead from the last checkpoint to this one.');
-    if (seen === undefined && hashes.length > 0)
+    // The empty tree, seen or not, is the beginning of every other.
+    if (seen !== undefined && seen.size > 0) {
+      if (!extendsSeen(seen, head, hashes))
+        return said(422, 'The proof does not lead from the last checkpoint to this one.');
+    } else if (hashes.length > 0) {
       return said(422, 'From nothing on there is nothing to prove.');
+    }
+    if (head.size === 0 && !equalBytes(head.root, emptyRoot()))
+      return said(422, 'The empty tree has another root.');
     // COMMIT POINT: kept before it is signed, so that no crash lets another head of a smaller size be signed.
     await memory.keep(origin, { size: head.size, root: head.root });
     const time = Math.floor(now().getTime() / 1000);

@@ -16,9 +16,9 @@ export class Lock {
       this.#database.exec('BEGIN EXCLUSIVE');
     } catch (cause) {
       this.#database.close();
-      throw tlogError('LOG_LOCKED', 'Another process writes this log.', {
+      throw tlogError('LOG_LOCKED', 'Another process writes in this directory.', {
         cause,
-        hint: 'A log has one writer. Stop the other one, or give this one another directory.',
+        hint: 'A log or a witness is one process. Stop the other one, or give this one another directory.',
       });
     }
   }
