@@ -58,9 +58,27 @@ export function layoutSource(layout: Layout): SignedSource {
     manifest: (reference) => layout.manifest(reference),
     blob: (descriptor, maxBytes) => layout.blob(descriptor, maxBytes),
     stream: (descriptor) => layout.stream(descriptor),
-    referrers: async (_subject, artifactType) =>
-      layout.manifests.filter((descriptor) => descriptor.artifactType === artifactType),
+    async referrers(subject, artifactType) {
+      const found: Descriptor[] = [];
+      for (const listed of layout.manifests) {
+        if (listed.artifactType === artifactType && (await isOf(layout, listed, subject))) found.push(listed);
+      }
+      return found;
+    },
   };
+}
+
+/** Whether a manifest in a layout says that it belongs to this image. A layout lists those of all its images together. */
+async function isOf(layout: Layout, { digest }: Descriptor, subject: Digest): Promise<boolean> {
+  try {
+    const { bytes, mediaType } = await layout.manifest(digest);
+    const manifest = parseManifest(bytes, mediaType);
+    return manifest.kind === 'manifest' && manifest.subject?.digest === subject;
+  } catch (error) {
+    // Junk in the folder belongs to no image, and must not keep the real one from being found.
+    if (error instanceof KallioError) return false;
+    throw error;
+  }
 }
 
 /** A bundle as it is attached to its image: annotated as Sigstore's clients look for it. */

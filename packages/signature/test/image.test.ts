@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { digestOf, utf8 } from '@kallio/codec';
+import { type Digest, digestOf, utf8 } from '@kallio/codec';
 import {
   FILE_MANIFEST_TYPE,
   fileManifest,
@@ -188,19 +188,23 @@ describe.skipIf(!hasRegistry)('images in a registry (skipped where docker-regist
 
   test('in a folder are judged as in a registry, with no network', async () => {
     const { image, bundle } = await signed('folder');
-    const referrer = utf8(
-      JSON.stringify({
-        schemaVersion: 2,
-        mediaType: MEDIA.manifest,
-        artifactType: BUNDLE_MEDIA_TYPE,
-        config: { mediaType: MEDIA.empty, digest: digestOf(utf8('{}')), size: 2 },
-        layers: [{ mediaType: BUNDLE_MEDIA_TYPE, digest: digestOf(bundle), size: bundle.length }],
-        subject: { mediaType: MEDIA.manifest, digest: image.digest, size: image.manifest.length },
-      }),
-    );
+    const attachedTo = (digest: Digest) =>
+      utf8(
+        JSON.stringify({
+          schemaVersion: 2,
+          mediaType: MEDIA.manifest,
+          artifactType: BUNDLE_MEDIA_TYPE,
+          config: { mediaType: MEDIA.empty, digest: digestOf(utf8('{}')), size: 2 },
+          layers: [{ mediaType: BUNDLE_MEDIA_TYPE, digest: digestOf(bundle), size: bundle.length }],
+          subject: { mediaType: MEDIA.manifest, digest, size: image.manifest.length },
+        }),
+      );
+    const referrer = attachedTo(image.digest);
+    // A folder holds many images: what belongs to others takes none of the candidates that are looked at.
+    const others = Array.from({ length: 80 }, (_, i) => attachedTo(digestOf(utf8(`image ${i}`))));
     const blobs = join(directory, 'blobs/sha256');
     mkdirSync(blobs, { recursive: true });
-    for (const bytes of [image.layer, image.config, image.manifest, bundle, referrer]) {
+    for (const bytes of [image.layer, image.config, image.manifest, bundle, referrer, ...others]) {
       writeFileSync(join(blobs, digestOf(bytes).slice('sha256:'.length)), bytes);
     }
     const named = (bytes: Uint8Array) => ({
@@ -214,7 +218,10 @@ describe.skipIf(!hasRegistry)('images in a registry (skipped where docker-regist
     expect((await judge(layoutSource(await openLayout(directory)), image.digest)).refusal?.code).toBe(
       'IMAGE_UNSIGNED',
     );
-    index([named(image.manifest), { ...named(referrer), artifactType: BUNDLE_MEDIA_TYPE }]);
+    const listed = (bytes: Uint8Array) => ({ ...named(bytes), artifactType: BUNDLE_MEDIA_TYPE });
+    index([named(image.manifest), listed(referrer)]);
+    expect((await judge(layoutSource(await openLayout(directory)), image.digest)).ok).toBe(true);
+    index([named(image.manifest), ...others.map(listed), listed(utf8('junk')), listed(referrer)]);
     expect((await judge(layoutSource(await openLayout(directory)), image.digest)).ok).toBe(true);
   });
 });
