@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto';
-import { utf8 } from './bytes.ts';
 import { KallioError } from './error.ts';
 import type { Digest } from './text.ts';
 
@@ -32,7 +31,9 @@ export function canonicalDigest(value: unknown): Digest {
 
 /** The canonical form as UTF-8 bytes: what is hashed and signed everywhere. */
 export function canonicalBytes(value: unknown): Uint8Array {
-  return utf8(canonicalize(value));
+  // In half the time of an encoder, which has memory of its own made for each text. It is well-formed: see `string`.
+  const bytes = Buffer.from(canonicalize(value), 'utf8');
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 function array(value: readonly unknown[]): string {
@@ -49,7 +50,9 @@ function object(value: object): string {
   let out = '';
   for (const key of keys) {
     const member = value[key];
-    if (member !== undefined) out += (out === '' ? '' : ',') + memberName(key) + canonicalize(member);
+    if (member === undefined) continue;
+    const text = typeof member === 'string' ? string(member) : canonicalize(member);
+    out += (out === '' ? '' : ',') + memberName(key) + text;
   }
   return `{${out}}`;
 }
