@@ -48,10 +48,8 @@ const REMARKS: readonly string[] = ['$id', 'title', 'description', 'default'];
 
 /**
  * Makes the check of a schema: JSON Schema as TypeBox writes it, as far as it is used here; a word outside that is an
- * error of the schema's author, thrown here. Stricter than the library's own checks in four ways:
+ * error of the schema's author, thrown here. Stricter than the library's own checks in three ways:
  *
- * - a string's length is counted in characters (RFC 8259), not in what a reader sees as one: 100,000 accents on one
- *   letter are 100,001;
  * - what a record says of its members it says of all, also of those with a line break in their name;
  * - a member that no pattern of the names fits is refused, not passed over;
  * - only an object's own members are its members: every object inherits a `toString`.
