@@ -18,7 +18,7 @@ import { type BootVerdict, judgeBoot } from './boot.ts';
 import { judgeBootLog } from './boot-log.ts';
 import { type AppraisalCode, because, refusalOf, type State, type Tier, verdictOf } from './codes.ts';
 import type { BootState, Continuity } from './continuity.ts';
-import { judgeIma } from './ima.ts';
+import { judgeIma } from './ima/judge.ts';
 import { judgeInstanceLog } from './instance-log.ts';
 import { digestsOf, type ImageReference, type InstanceAppraisal, judgeInstances } from './instances.ts';
 import { inventoryShown } from './inventory.ts';

@@ -1,0 +1,183 @@
+import { sha256, toHex } from '@kallio/codec';
+import { decodeImaEntry, type ImaDigest, type ImaEntry, type ImaMeasurement } from '@kallio/evidence';
+import { because } from '../codes.ts';
+import type { KeptIma, UnmatchedEntry } from '../continuity.ts';
+import type { DigestIndex } from '../reference-set/digests.ts';
+import type { DigestKind } from '../reference-set/set.ts';
+import { hasReference, isStrong, referenceOf, VIOLATION } from './digest.ts';
+import type { ImaFacts, ImaVerdict } from './facts.ts';
+import { noReference, refusalOfEntry } from './refusals.ts';
+
+/** Most entries without reference value that are kept; what has more is past saving. */
+const MAX_UNMATCHED = 256;
+const MAX_NAME = 512;
+/** Entries that are looked up together. */
+const BATCH = 64;
+const BOOT_AGGREGATE = 'boot_aggregate';
+const AGGREGATED_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+/** Judges entries by their reference values as they are replayed. */
+export class EntryJudge {
+  readonly #start: KeptIma;
+  readonly #facts: ImaFacts;
+  readonly #unmatched: UnmatchedEntry[];
+  /** Entries that are known by an announced update alone. They count once a quote has covered them. */
+  readonly #used: { readonly id: string; readonly pointer?: string }[];
+  /** Entries whose digests are looked up together, all in one index. */
+  readonly #batch: ImaEntry[] = [];
+  readonly #digests: ImaDigest[] = [];
+  #index: DigestIndex | undefined;
+  #kind: DigestKind = 'file';
+  #overflow: boolean;
+  #entries: number;
+
+  constructor(start: KeptIma, facts: ImaFacts) {
+    this.#start = start;
+    this.#facts = facts;
+    this.#unmatched = [...start.unmatched];
+    this.#used = (start.updates ?? []).map((id) => ({ id }));
+    this.#overflow = start.overflow;
+    this.#entries = start.entries;
+  }
+
+  take(entry: ImaEntry): void {
+    this.#entries++;
+    const measured = decodeImaEntry(entry);
+    const kind = measured.digest.type === 'verity' ? 'verity' : 'file';
+    const index = entry.index > 0 && !entry.violation ? this.#indexFor(measured) : undefined;
+    if (index !== this.#index || kind !== this.#kind || this.#batch.length === BATCH) this.#judgeBatch();
+    if (index === undefined) {
+      this.#judge(entry, measured);
+      return;
+    }
+    this.#index = index;
+    this.#kind = kind;
+    this.#batch.push(entry);
+    this.#digests.push(measured.digest);
+  }
+
+  /** Reference values that an entry may be among; only of those that are not are name and digest written out. */
+  #indexFor(measured: ImaMeasurement): DigestIndex | undefined {
+    const { ima } = this.#facts.policy;
+    if (ima === undefined || !isStrong(measured.digest)) return undefined;
+    return ima.digests.get(ima.classes.ofAll ?? ima.classes.of(measured.name) ?? '')?.index;
+  }
+
+  #judgeBatch(): void {
+    if (this.#index !== undefined) {
+      const found = this.#index.hasEach(this.#kind, this.#digests);
+      for (const [i, entry] of this.#batch.entries()) {
+        if (found[i] !== 1) this.#judge(entry, decodeImaEntry(entry));
+      }
+    }
+    this.#index = undefined;
+    this.#batch.length = 0;
+    this.#digests.length = 0;
+  }
+
+  #judge(entry: ImaEntry, { name, digest }: ImaMeasurement): void {
+    // The first entry ties the list to what the firmware measured in this boot.
+    const reference = entry.violation ? VIOLATION : referenceOf(digest);
+    if (
+      entry.index === 0
+        ? name === BOOT_AGGREGATE && this.#isAggregate(reference)
+        : this.#known(entry.index, name, reference)
+    ) {
+      return;
+    }
+    if (this.#unmatched.length >= MAX_UNMATCHED) this.#overflow = true;
+    else {
+      this.#unmatched.push({
+        index: entry.index,
+        name: name.slice(0, MAX_NAME).toWellFormed(),
+        digest: reference,
+      });
+    }
+  }
+
+  /** Stops a list that was begun in another boot, on other firmware, or before the TPM was there. */
+  #isAggregate(digest: string): boolean {
+    const { quoted } = this.#facts;
+    const pcrs = AGGREGATED_PCRS.flatMap((pcr) => quoted.get(pcr) ?? []);
+    return this.#hasAggregated() && digest === toHex(sha256(...pcrs));
+  }
+
+  #hasAggregated(): boolean {
+    return AGGREGATED_PCRS.every((pcr) => this.#facts.quoted.has(pcr));
+  }
+
+  #known(index: number, name: string, digest: string): boolean {
+    const { policy, windows, inImage } = this.#facts;
+    if (digest === VIOLATION) return policy.ima?.violations.has(name) ?? false;
+    const own = policy.ima?.classes.of(name);
+    const held = own === undefined ? undefined : policy.ima?.digests.get(own);
+    if (hasReference(held?.index, digest)) return true;
+    if (held?.hostOnly !== true && inImage(digest)) return true;
+    const update = own && windows.valid.find(({ ima }) => hasReference(ima.get(own), digest));
+    if (!update) return false;
+    this.#used.push({ id: update.id, pointer: `ima:${index}` });
+    return true;
+  }
+
+  /**
+   * The log goes on in the next message. What was shown counts for nothing until a quote covers it: the value replayed
+   * so far is what the next entries have to lead on from, to a quoted PCR 10.
+   */
+  part(pcr: Uint8Array): ImaVerdict {
+    this.#judgeBatch();
+    const kept = this.#kept(pcr, this.#unmatched, undefined);
+    return {
+      kept: { ...kept, unproven: true },
+      refusals: [
+        because('LOG_INCOMPLETE', `The IMA log was shown up to entry ${this.#entries}, and goes on.`, {
+          pointer: `ima:${this.#entries}`,
+        }),
+      ],
+      explained: false,
+    };
+  }
+
+  finish(pcr: Uint8Array, ahead: ImaEntry | undefined): ImaVerdict {
+    this.#judgeBatch();
+    const unmatched = this.#unmatched.filter(
+      ({ index, name, digest }) => index === 0 || !this.#known(index, name, digest),
+    );
+    const { policy, windows } = this.#facts;
+    for (const { id, pointer } of this.#used) windows.use(id, pointer);
+    // Whose boot the list belongs to is no matter of policy, as long as the quote says what was aggregated.
+    const judged =
+      policy.ima !== undefined
+        ? unmatched
+        : unmatched.filter(({ index }) => index === 0 && this.#hasAggregated());
+    const refusals = judged.map((entry) => refusalOfEntry(entry, policy.ima, windows));
+    if (policy.ima === undefined) refusals.push(noReference());
+    if (this.#overflow && policy.ima !== undefined) {
+      refusals.push(
+        because(
+          'IMA_FILE_UNKNOWN',
+          `More than ${MAX_UNMATCHED} entries of the IMA log have no reference value.`,
+        ),
+      );
+    }
+    return { kept: this.#kept(pcr, unmatched, ahead), refusals, explained: true };
+  }
+
+  #kept(pcr: Uint8Array, unmatched: readonly UnmatchedEntry[], ahead: ImaEntry | undefined): KeptIma {
+    const start = this.#start;
+    const nothingNew = this.#entries === start.entries && start.unproven !== true;
+    const sameUnmatched = unmatched.length === start.unmatched.length;
+    const sameUpdates = this.#used.length === (start.updates?.length ?? 0);
+    if (nothingNew && sameUnmatched && sameUpdates && ahead === undefined && start.ahead === undefined) {
+      return start;
+    }
+    return {
+      entries: this.#entries,
+      pcr: toHex(pcr),
+      policy: this.#start.policy,
+      unmatched,
+      overflow: this.#overflow,
+      ...(this.#used.length === 0 ? {} : { updates: [...new Set(this.#used.map(({ id }) => id))] }),
+      ...(ahead === undefined ? {} : { ahead: toHex(sha256(ahead.data)) }),
+    };
+  }
+}
