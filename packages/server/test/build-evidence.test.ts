@@ -1,16 +1,13 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { canonicalBytes, canonicalDigest, type Digest, digestOf, toBase64, utf8 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import { type Client, sessionCreate, sessionOpen } from '@kallio/protocol';
 import { type AcceptedImage, verifyBuildEvidence } from '@kallio/signature';
 import { parsePublic, publicKeyOf } from '@kallio/tpm/structures';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { admitted, type TestAttester } from './fixture-attester.ts';
-import { policies } from './fixture-policies.ts';
-import { type TestServer, testServer } from './fixture-server.ts';
-import { Maker, type TestTpm } from './fixture-tpm.ts';
+import type { TestServer } from './fixture-server.ts';
+import { testSite } from './fixture-site.ts';
+import type { TestTpm } from './fixture-tpm.ts';
 
 /*
  * What whoever runs an image can verify of a build's raw evidence without asking the server: here with a result that names
@@ -21,32 +18,19 @@ const code = (c: string) => expect.objectContaining({ code: c });
 const subject: Digest = digestOf(utf8('an image'));
 const statement: Digest = digestOf(utf8('claims'));
 
-let dir: string;
-let maker: Maker;
+const site = testSite(['one', 'two']);
 let one: TestTpm;
 let two: TestTpm;
 let server: TestServer;
 let builder: TestAttester;
 let client: Client;
 
-beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'kallio-build-evidence-'));
-  maker = new Maker(join(dir, 'maker'));
-  one = await maker.make('one');
-  two = await maker.make('two');
-});
-afterAll(async () => {
-  await one.powerOff();
-  await two.powerOff();
-  rmSync(dir, { recursive: true });
-});
 beforeEach(async () => {
-  await one.reboot();
-  server = await testServer({ ekRoots: maker.roots, ...policies(dir) });
+  ({ server } = site);
+  [one, two] = [site.tpm('one'), site.tpm('two')];
   builder = await admitted(server, one, 'be-1');
   client = await builder.connect(server);
 });
-afterEach(() => server.stop());
 
 /** What a build shows: its messages, opening first, and what was certified with the last. */
 interface Shown {

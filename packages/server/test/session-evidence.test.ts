@@ -1,5 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AppraisalPolicy, bareTpmPolicy, verifyEar } from '@kallio/appraisal';
 import { canonicalDigest, type Digest, digestOf, sha256, toHex, utf8 } from '@kallio/codec';
@@ -13,23 +12,16 @@ import {
   sessionShow,
   trustShow,
 } from '@kallio/protocol';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { admitted, type TestAttester } from './fixture-attester.ts';
-import { configure, type TestServer, testServer } from './fixture-server.ts';
-import { Maker, type TestTpm } from './fixture-tpm.ts';
+import type { TestServer } from './fixture-server.ts';
+import { testSite } from './fixture-site.ts';
+import type { TestTpm } from './fixture-tpm.ts';
 
 const code = (c: string) => expect.objectContaining({ code: c });
 const image: Digest = digestOf(utf8('an image'));
 const statement: Digest = digestOf(utf8('claims'));
 const program = (name: string) => sha256(utf8(`the program ${name}`));
-
-let dir: string;
-let one: TestTpm;
-let two: TestTpm;
-let maker: Maker;
-let server: TestServer;
-let builder: TestAttester;
-let client: Client;
 
 /** A build host whose kernel measures: these programs are known, and no others. */
 function measuring(): AppraisalPolicy {
@@ -46,27 +38,24 @@ function measuring(): AppraisalPolicy {
   };
 }
 
-beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'kallio-session-evidence-'));
-  maker = new Maker(join(dir, 'maker'));
-  one = await maker.make('one');
-  two = await maker.make('two');
-  writeFileSync(join(dir, 'builder.json'), JSON.stringify(measuring()));
+const site = testSite(['one', 'two'], {
+  init: (dir) => {
+    writeFileSync(join(dir, 'builder.json'), JSON.stringify(measuring()));
+    return { builderPolicy: join(dir, 'builder.json') };
+  },
+  settings: { sessions: { windowSeconds: 100, maxUnderWay: 3 } },
 });
-afterAll(async () => {
-  await one.powerOff();
-  await two.powerOff();
-  rmSync(dir, { recursive: true });
-});
+let one: TestTpm;
+let two: TestTpm;
+let server: TestServer;
+let builder: TestAttester;
+let client: Client;
+
 beforeEach(async () => {
-  await one.reboot();
-  await two.reboot();
-  server = await testServer({ ekRoots: maker.roots, builderPolicy: join(dir, 'builder.json') }, (data) =>
-    configure(data, { sessions: { windowSeconds: 100, maxUnderWay: 3 } }),
-  );
+  ({ server } = site);
+  [one, two] = [site.tpm('one'), site.tpm('two')];
   ({ builder, client } = await started(one, 'be-1'));
 });
-afterEach(() => server.stop());
 
 /** A build host that is enrolled, has booted, and has run its shell. */
 async function started(tpm: TestTpm, name: string) {

@@ -1,6 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { verifyEar } from '@kallio/appraisal';
 import { type Digest, digestOf, utf8 } from '@kallio/codec';
@@ -16,45 +15,31 @@ import {
   trustShow,
 } from '@kallio/protocol';
 import { parsePublic, publicKeyOf, signingAuthority, signingPolicy } from '@kallio/tpm/structures';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { admitted, type TestAttester } from './fixture-attester.ts';
 import { policies } from './fixture-policies.ts';
-import { configure, type TestServer, testServer } from './fixture-server.ts';
-import { Maker, type TestTpm } from './fixture-tpm.ts';
+import { type TestServer, testServer } from './fixture-server.ts';
+import { testSite } from './fixture-site.ts';
+import type { TestTpm } from './fixture-tpm.ts';
 
 const code = (c: string) => expect.objectContaining({ code: c });
 const image: Digest = digestOf(utf8('an image'));
 const other: Digest = digestOf(utf8('another image'));
 const statement: Digest = digestOf(utf8('claims'));
 
-let dir: string;
-let maker: Maker;
+const site = testSite(['one', 'two'], { settings: { sessions: { windowSeconds: 100, maxUnderWay: 3 } } });
 let one: TestTpm;
 let two: TestTpm;
 let server: TestServer;
 let builder: TestAttester;
 let client: Client;
 
-beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'kallio-session-'));
-  maker = new Maker(join(dir, 'maker'));
-  one = await maker.make('one');
-  two = await maker.make('two');
-});
-afterAll(async () => {
-  await one.powerOff();
-  await two.powerOff();
-  rmSync(dir, { recursive: true });
-});
 beforeEach(async () => {
-  await one.reboot();
-  server = await testServer({ ekRoots: maker.roots, ...policies(dir) }, (dataDir) =>
-    configure(dataDir, { sessions: { windowSeconds: 100, maxUnderWay: 3 } }),
-  );
+  ({ server } = site);
+  [one, two] = [site.tpm('one'), site.tpm('two')];
   builder = await admitted(server, one, 'be-1');
   client = await builder.connect(server);
 });
-afterEach(() => server.stop());
 
 const show = (session: string) => server.admin().call(sessionShow, { params: { session } });
 type Closing = Awaited<ReturnType<TestAttester['closing']>>;
@@ -313,11 +298,11 @@ describe('a session is not closed', () => {
 describe('where the operator governs the signing keys', () => {
   it('a session closes only with a key that is under its approvals', async () => {
     const operator = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey;
-    const pem = join(dir, 'operator.pem');
+    const pem = join(site.dir, 'operator.pem');
     writeFileSync(pem, operator.export({ format: 'pem', type: 'spki' }));
     const governed = await testServer({
-      ekRoots: maker.roots,
-      ...policies(dir),
+      ekRoots: site.maker.roots,
+      ...policies(site.dir),
       signingAuthority: pem,
     });
     try {
