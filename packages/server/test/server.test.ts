@@ -18,6 +18,7 @@ import {
   type ServerContext,
   startServer,
 } from '../src/index.ts';
+import { readConfig } from '../src/setup/config.ts';
 import { configure, type TestServer, testServer } from './fixture-server.ts';
 
 const code = (c: string) => expect.objectContaining({ code: c });
@@ -228,6 +229,20 @@ describe('beginning', () => {
       code('CONFIG_INVALID'),
     );
     expect(existsSync(dataDir)).toBe(false);
+  });
+
+  it('takes a configuration of before, with the defaults of what it lacks, and none without a decision', async () => {
+    const without = (section: string, name?: string) => (dataDir: string) => {
+      const path = join(dataDir, 'config.json');
+      const config = JSON.parse(readFileSync(path, 'utf8'));
+      if (name === undefined) delete config[section];
+      else delete config[section][name];
+      writeFileSync(path, JSON.stringify(config));
+    };
+    const server = await testServer({}, without('retention', 'steadyHours'));
+    expect(readConfig(join(server.dataDir, 'config.json')).retention).toEqual({ days: 30, steadyHours: 24 });
+    await server.stop();
+    await expect(testServer({}, without('issuer'))).rejects.toThrow(code('CONFIG_INVALID'));
   });
 
   it('refuses a configuration with an unknown setting, naming file and place', async () => {

@@ -217,18 +217,23 @@ export function defaultConfig(decisions: ConfigDecisions): ServerConfig {
   return decodeShape(ServerConfig, config, 'CONFIG_INVALID' satisfies ServerCode, 'The configuration');
 }
 
-/** Reads `config.json`; `CONFIG_INVALID` with a pointer to what is wrong in it. */
+/**
+ * Reads `config.json`; `CONFIG_INVALID` with a pointer to what is wrong in it. A setting with a default may be missing: a
+ * newer server has more of them.
+ */
 export function readConfig(path: string): ServerConfig {
-  return readJsonFile(path, ServerConfig);
+  return readJsonFile(path, ServerConfig, (given) => Value.Default(ServerConfig, given));
 }
 
 /** Reads a JSON file of a schema; anything wrong with it is `CONFIG_INVALID`, naming the file. */
 export function readJsonFile<S extends Parameters<typeof decodeShape>[0]>(
   path: string,
   schema: S,
+  complete: (given: unknown) => unknown = (given) => given,
 ): Static<S> {
   try {
-    return decodeShape(schema, parseJson(fromUtf8(readFileSync(path)), { maxBytes: 64 * 1024 * 1024 }));
+    const given = parseJson(fromUtf8(readFileSync(path)), { maxBytes: 64 * 1024 * 1024 });
+    return decodeShape(schema, complete(given));
   } catch (cause) {
     const pointer = cause instanceof KallioError ? cause.pointer : undefined;
     const why = cause instanceof Error ? cause.message : String(cause);
