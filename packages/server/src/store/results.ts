@@ -82,7 +82,8 @@ export class Results {
    */
   thin(before: number, most: number): ThinnedResult[] {
     const rows = this.#db
-      .sql('SELECT rowid AS place, * FROM results WHERE steady = 1 AND at < ? ORDER BY at LIMIT ?')
+      .sql(`SELECT rowid AS place, claim, at, digest, evidence, previous FROM results
+           WHERE steady = 1 AND at < ? ORDER BY at LIMIT ?`)
       .all(before, most);
     return rows.flatMap((row) => {
       const [place, claim, at] = [integer(row, 'place'), integer(row, 'claim'), integer(row, 'at')];
