@@ -1,6 +1,6 @@
-export { concat, equalBytes, fromUtf8, sha256, sha256OfText, utf8 } from './bytes.ts';
+export { concat, equalBytes, fromUtf8, sameBytes, sha256, sha256OfText, utf8 } from './bytes.ts';
 export { type CodecCode, KallioError, type Refusal, type RefusalDetail, refusal } from './error.ts';
-export { canonicalBytes, canonicalDigest, canonicalize } from './jcs.ts';
+export { canonicalBytes, canonicalDigest, canonicalize, type Written } from './jcs.ts';
 export { type Json, type JsonLimits, parseJson } from './json.ts';
 export { printable } from './printable.ts';
 export { Reader } from './reader.ts';
@@ -10,6 +10,7 @@ export {
   borrowBase64,
   type Digest,
   digestOf,
+  digestOfText,
   fromBase64,
   fromBase64Url,
   fromHex,
