@@ -211,16 +211,23 @@ export function recordResult(
 ): StoredResult {
   const { claim, appraisal } = judged;
   const at = now.getTime();
-  store.evidence.put(appraisal.evidenceDigest, claim.attester, at, appraisal.evidence);
+  // A session keeps its evidence for as long as itself.
+  if (session !== undefined)
+    store.evidence.put(appraisal.evidenceDigest, claim.attester, at, appraisal.evidence);
+  const { basis, previous } = basisOf(store, judged, now);
   const result: StoredResult = {
     digest: digestOf(utf8(ear)),
     claim: claim.claim,
     at,
     ear,
-    record: recordOf(judged, session, basisOf(store, judged, now)),
+    record: recordOf(judged, session, basis),
   };
   const changed = tellChanges(store, config, claim, result);
-  store.results.insert(result, !changed && session === undefined && saysNothingNew(judged));
+  const restsOn = {
+    ...(session === undefined ? { evidence: appraisal.evidence } : {}),
+    ...(previous === undefined ? {} : { previous }),
+  };
+  store.results.insert(result, restsOn, !changed && session === undefined && saysNothingNew(judged));
   presence.heard(claim.attester);
   // What did not hold proves nothing about the attester: anybody may have sent it.
   if (appraisal.authentic && appraisal.next !== undefined) {
@@ -243,17 +250,18 @@ function saysNothingNew({ appraisal, message, previous }: Judged): boolean {
   );
 }
 
-/** Keeps what an appraisal was made from, and says under which digests. */
+/** Keeps what an appraisal was made from, and says under which digests; with the root of what was kept before. */
 function basisOf(
   store: Store,
   { claim, message, policy, asked, endorsement, images, previous }: Judged,
   now: Date,
-): AppraisalBasis {
+): { readonly basis: AppraisalBasis; readonly previous?: string } {
   const { purpose: _, ...expected } = asked;
   if (message.eventLog !== undefined) store.basis.putEventLog(fromBase64(message.eventLog), now.getTime());
-  return {
+  const kept = previous === undefined ? undefined : store.basis.putState(previous, now.getTime());
+  const basis = {
     policy: store.basis.putPolicy(policy),
-    ...(previous === undefined ? {} : { previous: store.basis.putState(previous, now.getTime()) }),
+    ...(kept === undefined ? {} : { previous: kept.digest }),
     ak: toBase64(claim.akPublic),
     endorsement,
     images: Object.fromEntries(
@@ -265,6 +273,7 @@ function basisOf(
     expected: { ...expected, nonce: message.nonce },
     appraisedAt: now.toISOString(),
   };
+  return kept === undefined ? { basis } : { basis, previous: kept.root };
 }
 
 function recordOf(
