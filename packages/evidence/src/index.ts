@@ -49,4 +49,5 @@ export {
   quotedPcrs,
   type VerifiedQuote,
 } from './quote.ts';
+export { CheckedSignature } from './quote-signature.ts';
 export { type SigningKeyBinding, signingKeyQualifyingData } from './signing-key.ts';

@@ -1,19 +1,15 @@
 import { hash } from 'node:crypto';
-import { borrowBase64, equalBytes, fromHex, KallioError, toHex } from '@kallio/codec';
+import { equalBytes, fromHex, KallioError, toHex } from '@kallio/codec';
 import {
   type ClockInfo,
   type HashName,
   hashBytes,
   parseAttest,
-  parsePublic,
-  parseSignature,
   type QuoteAttest,
-  type TpmtPublic,
-  type TpmtSignature,
-  verifySignature,
 } from '@kallio/tpm/structures';
 import { type EvidenceCode, evidenceError } from './error.ts';
 import type { Attestation } from './message.ts';
+import { type CheckedSignature, sentenceOf, signedBytes } from './quote-signature.ts';
 
 /** What a quote proves once it has been verified. Nothing in here is taken from unsigned parts of a message. */
 export interface VerifiedQuote {
@@ -35,6 +31,8 @@ export interface QuoteExpectation {
   /** The one bank and the PCRs, ascending, that are to be judged. */
   readonly bank: HashName;
   readonly pcrs: readonly number[];
+  /** What became of the signature, where it was verified before. Of another quote, or another AK, it counts for nothing. */
+  readonly checked?: CheckedSignature | undefined;
 }
 
 /** PCR values as somebody offers them, of any bank: hexadecimal, by PCR number. */
@@ -58,20 +56,9 @@ export interface AuthenticQuote {
  */
 export function authenticateQuote(
   quote: Attestation,
-  { akPublic, qualifyingData }: Pick<QuoteExpectation, 'akPublic' | 'qualifyingData'>,
+  { akPublic, qualifyingData, checked }: Pick<QuoteExpectation, 'akPublic' | 'qualifyingData' | 'checked'>,
 ): AuthenticQuote {
-  const bytes = decoded(quote.attest, '/quote/attest');
-  const signature = signatureOf(decoded(quote.signature, '/quote/signature'));
-  // Stops evidence of any TPM but the enrolled one, and any change to what it signed.
-  try {
-    verifySignature(publicAreaOf(akPublic), bytes, signature);
-  } catch (cause) {
-    throw evidenceError(
-      'QUOTE_SIGNATURE',
-      `The quote is not signed by the attester’s AK: ${sentenceOf(cause)}`,
-      { pointer: '/quote/signature', cause },
-    );
-  }
+  const { bytes, signature } = signedBytes(quote, akPublic, checked);
   const attest = attestOf(bytes);
   // Stops other things the AK signs (a certification, a creation proof) from being shown as a quote.
   if (attest.type !== 'quote') {
@@ -208,41 +195,6 @@ function notAsQuoted(
   });
 }
 
-const parsed = new WeakMap<Uint8Array, { readonly bytes: Uint8Array; readonly area: TpmtPublic }>();
-
-/** The AK's public area, parsed once for as long as the caller keeps its bytes: its key is then imported once, too. */
-function publicAreaOf(akPublic: Uint8Array): TpmtPublic {
-  const known = parsed.get(akPublic);
-  // Arrays can be written to. Stops one key from answering for another that has taken its place.
-  if (known !== undefined && equalBytes(known.bytes, akPublic)) return known.area;
-  const bytes = akPublic.slice();
-  const area = parsePublic(bytes);
-  parsed.set(akPublic, { bytes, area });
-  return area;
-}
-
-function decoded(text: string, pointer: string): Uint8Array {
-  try {
-    return borrowBase64(text);
-  } catch (cause) {
-    throw evidenceError('QUOTE_MALFORMED', 'A part of the quote is not canonical base64.', {
-      pointer,
-      cause,
-    });
-  }
-}
-
-function signatureOf(bytes: Uint8Array): TpmtSignature {
-  try {
-    return parseSignature(bytes);
-  } catch (cause) {
-    throw evidenceError('QUOTE_MALFORMED', `The signature can’t be read: ${sentenceOf(cause)}`, {
-      pointer: '/quote/signature',
-      cause,
-    });
-  }
-}
-
 function attestOf(bytes: Uint8Array) {
   try {
     return parseAttest(bytes);
@@ -258,10 +210,4 @@ function attestOf(bytes: Uint8Array) {
       { pointer: '/quote/attest', cause },
     );
   }
-}
-
-/** A refusal's sentence. Anything that is not a refusal is a fault of this program and goes on up. */
-function sentenceOf(cause: unknown): string {
-  if (cause instanceof KallioError) return cause.message;
-  throw cause;
 }

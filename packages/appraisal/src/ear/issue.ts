@@ -14,7 +14,7 @@ import {
   type SessionClaims,
   type TrustVector,
 } from './claims.ts';
-import { signEs256 } from './es256.ts';
+import { signEs256, signEs256Aside } from './es256.ts';
 import { statusOf, vectorOf } from './vector.ts';
 
 /** What a signed result is made from. */
@@ -52,11 +52,22 @@ export function issueEar(input: EarInput): string {
   return signEar(earPayload(input), input);
 }
 
+/** The same, with the arithmetic of the signature on another thread. */
+export async function issueEarAside(input: EarInput): Promise<string> {
+  const signed = signedText(earPayload(input), input.keyId);
+  return `${signed}.${toBase64Url(await signEs256Aside(input.key, utf8(signed)))}`;
+}
+
 /** Signs the bytes of claims. */
 export function signEar(payload: Uint8Array, { key, keyId }: Pick<EarInput, 'key' | 'keyId'>): string {
-  const header = canonicalBytes({ alg: 'ES256', typ: EAR_TYPE, kid: keyId });
-  const signed = `${toBase64Url(header)}.${toBase64Url(payload)}`;
+  const signed = signedText(payload, keyId);
   return `${signed}.${toBase64Url(signEs256(key, utf8(signed)))}`;
+}
+
+/** Header and payload, as they are signed (RFC 7515 section 5.1). */
+function signedText(payload: Uint8Array, keyId: string): string {
+  const header = canonicalBytes({ alg: 'ES256', typ: EAR_TYPE, kid: keyId });
+  return `${toBase64Url(header)}.${toBase64Url(payload)}`;
 }
 
 /** The claims of a result, JCS. The same facts always give the same bytes, so that anybody can make them again. */

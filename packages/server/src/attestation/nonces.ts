@@ -14,8 +14,9 @@ export interface NonceTerms {
 const LABEL = concat(utf8('kallio-nonce-v1'), new Uint8Array(1));
 const MAC_BYTES = 16;
 
-/** When a nonce was given, and until when it may be used; milliseconds since 1970. */
-export interface NonceTimes {
+/** A nonce that this server gave: when, and until when it may be used; milliseconds since 1970. */
+export interface Nonce {
+  readonly bytes: Uint8Array;
   readonly issuedAt: number;
   readonly expiresAt: number;
 }
@@ -54,8 +55,8 @@ export class Nonces {
     return { nonce: toHex(concat(head, this.#mac(head, terms))), expiresAt: time + lifetime * 1000 };
   }
 
-  /** Uses a nonce up, durably, if it was issued on these terms, is in time, and was not used before. */
-  spend(nonceHex: string, terms: NonceTerms, now: Date): NonceTimes {
+  /** A nonce that was issued on these terms, and is in time. */
+  recognise(nonceHex: string, terms: NonceTerms, now: Date): Nonce {
     const nonce = fromHex(nonceHex, 32);
     const head = nonce.subarray(0, 32 - MAC_BYTES);
     // Stops a nonce made up by anybody else, or moved to another attester, purpose or session.
@@ -74,13 +75,20 @@ export class Nonces {
         hint: 'Ask for another and quote again.',
       });
     }
-    // Stops a replay. COMMIT POINT: the nonce is spent before anything is judged.
-    if (!this.#store.transaction(() => this.#store.spentNonces.spend(nonce, expiresAt))) {
-      throw new KallioError('NONCE_SPENT' satisfies ServerCode, 'This nonce has been used.', {
-        hint: 'Ask for another and quote again.',
-      });
-    }
-    return { issuedAt, expiresAt };
+    return { bytes: nonce, issuedAt, expiresAt };
+  }
+
+  /** Throws for a nonce that was used before. */
+  requireUnspent({ bytes }: Nonce): void {
+    if (this.#store.spentNonces.has(bytes)) throw spent();
+  }
+
+  /**
+   * Uses a nonce up; throws if it was used before. Stops a replay.
+   * COMMIT POINT: durable on return, or with the transaction that this is called in.
+   */
+  spend({ bytes, expiresAt }: Nonce): void {
+    if (!this.#store.spentNonces.spend(bytes, expiresAt)) throw spent();
   }
 
   #mac(head: Uint8Array, { attester, purpose, session }: NonceTerms): Uint8Array {
@@ -90,4 +98,10 @@ export class Nonces {
       .digest();
     return new Uint8Array(mac.subarray(0, MAC_BYTES));
   }
+}
+
+function spent(): KallioError {
+  return new KallioError('NONCE_SPENT' satisfies ServerCode, 'This nonce has been used.', {
+    hint: 'Ask for another and quote again.',
+  });
 }
