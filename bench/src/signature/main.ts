@@ -8,7 +8,7 @@ import { FILE_MANIFEST_TYPE, MEDIA, Repository } from '@kallio/oci';
 import { BUNDLE_MEDIA_TYPE, PREDICATE_TYPE, verifyBundleWithKey, verifyImage } from '@kallio/signature';
 import { pemOf } from '@kallio/tlog';
 import { median, type Row } from '../row.ts';
-import { measureCore } from './core.ts';
+import { BUNDLES, measureCore } from './core.ts';
 import { type Document, fallbackOf, referrerOf, type SmallRegistry, serveRegistry } from './registry.ts';
 import { makeSigned, type Signed } from './signed.ts';
 
@@ -20,7 +20,9 @@ const HUGE = 186_000_000;
 export async function run(): Promise<Row[]> {
   const dir = mkdtempSync(join(tmpdir(), 'kallio-bench-signature-'));
   try {
-    const signed = await makeSigned(join(dir, 'log'));
+    const fleet = await makeSigned(join(dir, 'log'), BUNDLES);
+    const [signed] = fleet;
+    if (signed === undefined) throw new Error('a fleet has images');
     const file = (name: string, content: string | Uint8Array) => {
       writeFileSync(join(dir, name), content);
       return join(dir, name);
@@ -32,7 +34,7 @@ export async function run(): Promise<Row[]> {
       bundle: file('bundle.json', signed.bundle),
     };
     return [
-      ...(await measureCore(signed)),
+      ...(await measureCore(fleet)),
       ...(await measureRegistry(signed, files, dir)),
       ...(await measureFlood(signed, files.policy)),
       ...measureHuge(signed, files, dir),
@@ -140,7 +142,7 @@ async function measureFlood(signed: Signed, policy: string): Promise<Row[]> {
     new Map([['1', image], fallbackOf(image, listings)]),
   );
   const strict = `${policy}.strict`;
-  writeFileSync(strict, JSON.stringify({ ...signed.policy, builders: ['build-2'] }));
+  writeFileSync(strict, JSON.stringify({ ...signed.policy, builders: ['another'] }));
   try {
     const { code, ms, megabytes } = await hostile(registry.host, strict);
     if (code !== 'IMAGE_TOO_MANY_SIGNATURES') throw new Error(`The flood was answered ${code}.`);

@@ -1,7 +1,8 @@
 export { concat, equalBytes, fromUtf8, sha256, sha256OfText, utf8 } from './bytes.ts';
 export { type CodecCode, KallioError, type Refusal, type RefusalDetail, refusal } from './error.ts';
 export { canonicalBytes, canonicalDigest, canonicalize } from './jcs.ts';
-export { type Json, type JsonLimits, parseJson } from './json.ts';
+export { type JsonLimits, parseJson } from './json.ts';
+export type { Json } from './json-strict.ts';
 export { printable } from './printable.ts';
 export { Reader } from './reader.ts';
 export { Base64, DigestSchema, Exact, Hex } from './schemas.ts';

@@ -1,8 +1,11 @@
 import { Type } from 'typebox';
 
+/** The pattern of base64. */
+export const BASE64 = '^[A-Za-z0-9+/]*={0,2}$';
+
 /** Canonical base64 of at most `maxBytes` bytes. The bytes themselves are checked where they are decoded. */
 export function Base64(maxBytes: number) {
-  return Type.String({ maxLength: Math.ceil(maxBytes / 3) * 4, pattern: '^[A-Za-z0-9+/]*={0,2}$' });
+  return Type.String({ maxLength: Math.ceil(maxBytes / 3) * 4, pattern: BASE64 });
 }
 
 /** Lower-case hexadecimal of exactly `bytes` bytes. */

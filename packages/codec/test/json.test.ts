@@ -2,7 +2,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type CodecCode, type Json, parseJson, utf8 } from '../src/index.ts';
+import { type CodecCode, type Json, KallioError, parseJson, utf8 } from '../src/index.ts';
+import { parseStrictly } from '../src/json-strict.ts';
 import { code } from './refuses.ts';
 
 /** Without the missing prototypes, which are the parser's own. */
@@ -35,6 +36,53 @@ describe('strict JSON', () => {
         expect(plain(read)).toEqual(JSON.parse(text));
       }),
       { numRuns: 2000 },
+    );
+  });
+
+  /** What is read or refused, to the order of the keys and the last word. */
+  function told(read: () => Json): unknown {
+    try {
+      const value = read();
+      return { text: JSON.stringify(value), value: plain(value), bare: areBare(value) };
+    } catch (error) {
+      expect(error).toBeInstanceOf(KallioError);
+      return error instanceof KallioError ? { refused: error.toJSON() } : undefined;
+    }
+  }
+
+  test('reads and refuses by one set of rules, whether or not JSON.parse may help', () => {
+    const piece = fc.constantFrom(
+      ...['{', '}', '[', ']', ',', ':', '"a":', '"a"', '"b":1', '""', '"__proto__":', '"10":', '"é—"', ' '],
+      ...['\\"', '"\\"', '"\\\\"', '"\\n"', '"\\u0061"', '"\\ud83d"', '"\\/"', '"\ud83d"', '"\ud83d\ude00"'],
+      ...[
+        '-0',
+        '1e309',
+        '1e21',
+        '9007199254740991',
+        '9007199254740992',
+        '9007199254740992.5',
+        'true',
+        'null',
+      ],
+    );
+    const pieces = fc.array(piece, { maxLength: 12 }).map((all) => all.join(''));
+    // Whole documents, of few keys so that one often stands twice, and of many depths.
+    const member = fc.constantFrom('"a"', '"b"', '"__proto__"', '"\\u0061"', '"a\\\\"', '"7"');
+    const { value: document } = fc.letrec<{ value: string }>((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 5, withCrossShrink: true },
+        fc.oneof(piece.filter(isJson), fc.json({ maxDepth: 1 })),
+        fc.array(tie('value'), { maxLength: 3 }).map((items) => `[${items.join(',')}]`),
+        fc
+          .array(fc.tuple(member, tie('value')), { maxLength: 3 })
+          .map((members) => `{${members.map((pair) => pair.join(': ')).join(',')}}`),
+      ),
+    }));
+    fc.assert(
+      fc.property(fc.oneof(document, pieces), fc.constantFrom(1, 3, 32), (text, maxDepth) => {
+        expect(told(() => parseJson(text, { maxDepth }))).toEqual(told(() => parseStrictly(text, maxDepth)));
+      }),
+      { numRuns: 5000 },
     );
   });
 
@@ -126,6 +174,23 @@ describe('strict JSON', () => {
     expect(({} as Record<string, unknown>).admin).toBeUndefined();
   });
 });
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether no object in a value inherits anything. */
+function areBare(value: Json): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  return (
+    (Array.isArray(value) || Object.getPrototypeOf(value) === null) && Object.values(value).every(areBare)
+  );
+}
 
 /** Integers that JSON.stringify prints without an exponent, though they are past 2^53. */
 function holdsUnsafeInteger(value: unknown): boolean {

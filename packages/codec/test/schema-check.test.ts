@@ -3,6 +3,7 @@ import { type TSchema, Type } from 'typebox';
 import { Check } from 'typebox/schema';
 import { describe, expect, it } from 'vitest';
 import { checkOf } from '../src/schema-check.ts';
+import { BASE64, Base64 } from '../src/schemas.ts';
 
 const fits = (schema: TSchema, value: unknown) => checkOf(schema)(value) === undefined;
 
@@ -142,5 +143,23 @@ describe('a check', () => {
     ]) {
       expect(() => checkOf(schema)).toThrow('not checked here');
     }
+  });
+});
+
+describe('a base64 text', () => {
+  const pattern = new RegExp(BASE64);
+  const check = checkOf(Base64(4096));
+
+  it('is told from what is none by one rule, however long it is', () => {
+    const bytes = fc.uint8Array({ maxLength: 600 });
+    const junk = fc.string({ unit: fc.constantFrom(...'AQg/+=-_ \n"é'), maxLength: 3 });
+    fc.assert(
+      fc.property(bytes, junk, fc.nat(1000), (some, what, where) => {
+        const text = Buffer.from(some).toString('base64');
+        const changed = text.slice(0, where) + what + text.slice(where);
+        expect(check(text)).toBeUndefined();
+        expect(check(changed) === undefined).toBe(pattern.test(changed));
+      }),
+    );
   });
 });

@@ -1,4 +1,4 @@
-import { Base64, Exact, fromBase64, toHex } from '@kallio/codec';
+import { Base64, borrowBase64, Exact, toHex } from '@kallio/codec';
 import type { LogEntry } from '@kallio/tlog';
 import { type Static, Type } from 'typebox';
 import { signatureError } from './error.ts';
@@ -7,25 +7,30 @@ import { signatureError } from './error.ts';
 const Int64 = Type.String({ pattern: '^(?:0|[1-9]\\d{0,15})$' });
 const Bytes32 = Type.String({ pattern: '^[A-Za-z0-9+/]{43}=$' });
 
-/** A log entry in a Sigstore bundle, with promise and proof. */
-export const BundleEntry = Exact({
-  logIndex: Int64,
-  logId: Exact({ keyId: Bytes32 }),
-  kindVersion: Exact({
-    kind: Type.Union([Type.Literal('dsse'), Type.Literal('hashedrekord')]),
-    version: Type.Literal('0.0.1'),
-  }),
-  integratedTime: Int64,
-  inclusionPromise: Exact({ signedEntryTimestamp: Base64(256) }),
-  inclusionProof: Exact({
+const ofKind = <K extends 'dsse' | 'hashedrekord'>(kinds: readonly K[]) =>
+  Exact({
     logIndex: Int64,
-    rootHash: Bytes32,
-    treeSize: Int64,
-    hashes: Type.Array(Bytes32, { maxItems: 64 }),
-    checkpoint: Exact({ envelope: Type.String({ maxLength: 4096 }) }),
-  }),
-  canonicalizedBody: Base64(65_535),
-});
+    logId: Exact({ keyId: Bytes32 }),
+    kindVersion: Exact({
+      kind: Type.Union(kinds.map((kind) => Type.Literal(kind))),
+      version: Type.Literal('0.0.1'),
+    }),
+    integratedTime: Int64,
+    inclusionPromise: Exact({ signedEntryTimestamp: Base64(256) }),
+    inclusionProof: Exact({
+      logIndex: Int64,
+      rootHash: Bytes32,
+      treeSize: Int64,
+      hashes: Type.Array(Bytes32, { maxItems: 64 }),
+      checkpoint: Exact({ envelope: Type.String({ maxLength: 4096 }) }),
+    }),
+    canonicalizedBody: Base64(65_535),
+  });
+
+/** A log entry in a Sigstore bundle, with promise and proof. */
+export const BundleEntry = ofKind(['dsse', 'hashedrekord']);
+/** One of an envelope. */
+export const DsseEntry = ofKind(['dsse']);
 
 /** The entry as the log itself hands it out. */
 export function logEntryOf(entry: Static<typeof BundleEntry>): LogEntry {
@@ -33,14 +38,14 @@ export function logEntryOf(entry: Static<typeof BundleEntry>): LogEntry {
   return {
     logIndex: integer(entry.logIndex, 'logIndex'),
     integratedTime: integer(entry.integratedTime, 'integratedTime'),
-    logId: toHex(fromBase64(entry.logId.keyId)),
+    logId: toHex(borrowBase64(entry.logId.keyId)),
     body: entry.canonicalizedBody,
     signedEntryTimestamp: entry.inclusionPromise.signedEntryTimestamp,
     inclusionProof: {
       logIndex: integer(proof.logIndex, 'inclusionProof/logIndex'),
       treeSize: integer(proof.treeSize, 'inclusionProof/treeSize'),
-      rootHash: toHex(fromBase64(proof.rootHash)),
-      hashes: proof.hashes.map((hash) => toHex(fromBase64(hash))),
+      rootHash: toHex(borrowBase64(proof.rootHash)),
+      hashes: proof.hashes.map((hash) => toHex(borrowBase64(hash))),
       checkpoint: proof.checkpoint.envelope,
     },
   };

@@ -5,12 +5,13 @@ import {
   Exact,
   fromBase64,
   fromHex,
+  type Json,
   parseJson,
   toBase64,
 } from '@kallio/codec';
 import type { Envelope, LogEntry } from '@kallio/tlog';
-import { Type } from 'typebox';
-import { BundleEntry, logEntryOf } from './bundle-entry.ts';
+import { type Static, Type } from 'typebox';
+import { DsseEntry, logEntryOf } from './bundle-entry.ts';
 import { PAYLOAD_TYPE } from './dsse.ts';
 import { signatureError } from './error.ts';
 import { keyHint } from './key.ts';
@@ -25,7 +26,7 @@ const Bundle = Exact({
   mediaType: Type.Literal(BUNDLE_MEDIA_TYPE),
   verificationMaterial: Exact({
     publicKey: Exact({ hint: Type.String({ maxLength: 128 }) }),
-    tlogEntries: Type.Tuple([BundleEntry]),
+    tlogEntries: Type.Tuple([DsseEntry]),
   }),
   dsseEnvelope: Exact({
     payload: Base64(1024 * 1024),
@@ -85,9 +86,7 @@ export function parseBundle(bytes: Uint8Array): ParsedBundle {
       `A bundle has at most ${MAX_BUNDLE} bytes, this one ${bytes.length}.`,
     );
   }
-  const document = parseJson(bytes, { maxBytes: MAX_BUNDLE, maxDepth: 8 });
-  requireKnownKind(document);
-  const bundle = decodeShape(Bundle, document, 'BUNDLE_SHAPE', 'The bundle');
+  const bundle = bundleOf(parseJson(bytes, { maxBytes: MAX_BUNDLE, maxDepth: 8 }));
   const [entry] = bundle.verificationMaterial.tlogEntries;
   const [signature] = bundle.dsseEnvelope.signatures;
   return {
@@ -96,6 +95,15 @@ export function parseBundle(bytes: Uint8Array): ParsedBundle {
     payload: fromBase64(bundle.dsseEnvelope.payload),
     entry: logEntryOf(entry),
   };
+}
+
+function bundleOf(document: Json): Static<typeof Bundle> {
+  try {
+    return decodeShape(Bundle, document, 'BUNDLE_SHAPE', 'The bundle');
+  } catch (error) {
+    requireKnownKind(document);
+    throw error;
+  }
 }
 
 /** What a bundle of another kind differs in has its own code: "not this shape" would not say what came. */

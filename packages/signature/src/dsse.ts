@@ -11,8 +11,8 @@ export const PAYLOAD_TYPE = 'application/vnd.in-toto+json';
  * one type can be read as a payload of another.
  */
 export function pae(payloadType: string, payload: Uint8Array): Uint8Array {
-  const type = utf8(payloadType);
-  return concat(utf8(`DSSEv1 ${type.length} `), type, utf8(` ${payload.length} `), payload);
+  const typeBytes = Buffer.byteLength(payloadType);
+  return concat(utf8(`DSSEv1 ${typeBytes} ${payloadType} ${payload.length} `), payload);
 }
 
 /** SHA-256 of the {@link pae}: what the signing key in the TPM signs. */

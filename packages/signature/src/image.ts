@@ -121,7 +121,7 @@ export async function verifyImage(
   const trail = new Trail();
   try {
     // Stops other bytes for a digest, an image of another platform, documents of two kinds.
-    const image = await trail.step(
+    const image = await trail.wait(
       'image',
       () => walkImage(source, reference, platformOf(policy)),
       ({ manifest }) => `image manifest ${manifest.digest}`,
@@ -130,7 +130,7 @@ export async function verifyImage(
     if (index !== undefined) {
       const verdict = await judge({ source, subject: index.digest, policy, now }, { index }, {});
       if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
-      await trail.step(
+      trail.step(
         'index',
         () => verdict,
         ({ builder, session }) => `image index ${index.digest}, signed by ${builder} in session ${session}`,
@@ -141,13 +141,13 @@ export async function verifyImage(
     if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
     trail.append(verdict.steps);
     // Stops reference values for instances that are not of this image.
-    const files = await trail.step(
+    const files = await trail.wait(
       'file-manifest',
       () => findFileManifest(image, source, verdict.fileManifestDigest),
       (manifest) => `${manifest.files.length} files`,
     );
     if (options.evidence === true) {
-      await trail.step(
+      await trail.wait(
         'evidence',
         () => findEvidence(source, verdict),
         ({ messages, boot, milliseconds }) =>

@@ -19,7 +19,6 @@ export {
   publicKeyOfPem,
   type SigningKey,
   signingKeyOf,
-  signingKeyOfPem,
 } from './key.ts';
 export { type ManagedInput, verifyBundleWithKey } from './managed.ts';
 export { parseImagePolicy } from './policy/compile.ts';

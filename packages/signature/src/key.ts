@@ -5,12 +5,13 @@ import {
   digestOf,
   equalBytes,
   fromBase64,
+  fromUtf8,
   sha256,
   toBase64,
   utf8,
   Writer,
 } from '@kallio/codec';
-import { pemOf } from '@kallio/tlog';
+import { pemOf, verifierOf } from '@kallio/tlog';
 import { signatureError } from './error.ts';
 
 /** SPKI of a P-256 key up to the point: AlgorithmIdentifier {ecPublicKey, prime256v1} (RFC 5480 section 2). */
@@ -27,6 +28,8 @@ export interface SigningKey {
   /** {@link keyHint} and {@link keyDigest} of it. */
   readonly hint: string;
   readonly digest: Digest;
+  /** What a log entry says of it: base64 of its PEM. */
+  readonly verifier: string;
 }
 
 /**
@@ -39,16 +42,37 @@ export function signingKeyOf(spki: Uint8Array): SigningKey {
   const known = imported.get(name);
   if (known !== undefined) return known;
   const own = spki.slice();
-  const made = { key: importKey(own), spki: own, hint: keyHint(own), digest: keyDigest(own) };
-  // Bounded: anybody may show keys.
-  if (imported.size >= MAX_IMPORTED) imported.clear();
-  imported.set(name, made);
+  const made = {
+    key: importKey(own),
+    spki: own,
+    hint: keyHint(own),
+    digest: keyDigest(own),
+    verifier: verifierOf(own),
+  };
+  remember(imported, name, made);
   return made;
+}
+
+/** Bounded: anybody may show keys. */
+function remember(keys: Map<string, SigningKey>, name: string, key: SigningKey): void {
+  if (keys.size >= MAX_IMPORTED) keys.clear();
+  keys.set(name, key);
 }
 
 const MAX_IMPORTED = 256;
 /** Keys by their SPKI: importing one costs as much as using it, and a build host signs many images. */
 const imported = new Map<string, SigningKey>();
+/** The same keys by what log entries say of them. */
+const logged = new Map<string, SigningKey>();
+
+/** The key that a log entry names: base64 of a PEM text, exactly as {@link SigningKey.verifier} has it. */
+export function signingKeyOfVerifier(verifier: string): SigningKey {
+  const known = logged.get(verifier);
+  if (known !== undefined) return known;
+  const key = signingKeyOfPem(fromUtf8(fromBase64(verifier)));
+  remember(logged, verifier, key);
+  return key;
+}
 
 function importKey(spki: Uint8Array): KeyObject {
   try {
@@ -59,7 +83,7 @@ function importKey(spki: Uint8Array): KeyObject {
 }
 
 /** The key of a PEM text, which must be exactly as {@link pemOf} writes it. */
-export function signingKeyOfPem(pem: string): SigningKey {
+function signingKeyOfPem(pem: string): SigningKey {
   const match = /^-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=\n]{1,256})\n-----END PUBLIC KEY-----\n$/.exec(
     pem,
   );

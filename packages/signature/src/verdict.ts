@@ -84,16 +84,32 @@ export class Trail {
   }
 
   /** Runs one step; `tell` says what it found. */
-  async step<T>(step: StepName, work: () => T | Promise<T>, tell: (found: T) => string): Promise<T> {
+  step<T>(step: StepName, work: () => T, tell: (found: T) => string): T {
     try {
-      const found = await work();
-      this.#steps.push({ step, ok: true, detail: tell(found) });
-      return found;
+      return this.#found(step, work(), tell);
     } catch (error) {
-      if (error instanceof KallioError) {
-        this.#steps.push({ step, ok: false, detail: `${error.code}: ${error.message}` });
-      }
-      throw error;
+      throw this.#refused(step, error);
     }
+  }
+
+  /** Runs one step that waits for others. */
+  async wait<T>(step: StepName, work: () => Promise<T>, tell: (found: T) => string): Promise<T> {
+    try {
+      return this.#found(step, await work(), tell);
+    } catch (error) {
+      throw this.#refused(step, error);
+    }
+  }
+
+  #found<T>(step: StepName, found: T, tell: (found: T) => string): T {
+    this.#steps.push({ step, ok: true, detail: tell(found) });
+    return found;
+  }
+
+  #refused(step: StepName, error: unknown): unknown {
+    if (error instanceof KallioError) {
+      this.#steps.push({ step, ok: false, detail: `${error.code}: ${error.message}` });
+    }
+    return error;
   }
 }

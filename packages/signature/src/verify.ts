@@ -7,14 +7,13 @@ import {
   KallioError,
   parseDigest,
   parseJson,
-  toBase64,
 } from '@kallio/codec';
 import { configClaims, indexClaims } from '@kallio/oci';
-import { type LogEntry, rekorDsseBody, verifyLogEntry } from '@kallio/tlog';
+import { type LogEntry, rekorDsseText, verifyLogEntry } from '@kallio/tlog';
 import { type ParsedBundle, parseBundle } from './bundle.ts';
 import { verifyEnvelope } from './dsse.ts';
 import { signatureError } from './error.ts';
-import { type SigningKey, signingKeyOfPem } from './key.ts';
+import { type SigningKey, signingKeyOfVerifier } from './key.ts';
 import { compiledPolicy } from './policy/compile.ts';
 import { requirePolicy } from './policy/judge.ts';
 import { requireClaims } from './policy/require.ts';
@@ -74,7 +73,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   const { policy } = input;
 
   // Stops a document that two verifiers read differently: see parseBundle.
-  const bundle = await trail.step(
+  const bundle = trail.step(
     'bundle',
     () => parseBundle(input.bundle),
     () => 'a Sigstore bundle v0.3 with one signature and one log entry',
@@ -82,49 +81,49 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   trail.payload = bundle.payload;
 
   // Stops a signature that was moved here from another image.
-  const head = await trail.step(
+  const head = trail.step(
     'subject',
     () => requireSubject(bundle.payload, input.manifestDigest),
     () => `the statement is about ${input.manifestDigest}`,
   );
 
   // Stops a bundle that shows one key to those who look keys up by hint and another to those who read the log entry.
-  const key = await trail.step(
+  const { key, leaf } = trail.step(
     'key',
     () => keyOf(bundle),
-    ({ digest }) => `signing key ${digest}`,
+    ({ key }) => `signing key ${key.digest}`,
   );
 
   // Stops a statement that the holder of the key did not sign.
-  await trail.step(
+  trail.step(
     'signature',
     () => verifyEnvelope(bundle.envelope, key, bundle.payload),
     () => 'ECDSA P-256 over the statement',
   );
 
   // Stops a log entry of another signature: a proof that something is in the log is no proof that this is.
-  await trail.step(
+  trail.step(
     'log-leaf',
-    () => requireLeaf(bundle, key),
+    () => requireLeaf(bundle, key, leaf),
     () => 'the log entry is of this envelope, signature and key',
   );
 
   // Stops a signature that only its maker has seen, and a log entry with a made-up time.
-  await trail.step(
+  trail.step(
     'log-proof',
-    () => requireLogged(bundle.entry, policy),
+    () => requireLogged(bundle.entry, policy, leaf),
     (origin) => `entry ${bundle.entry.logIndex} of ${origin}, ${timeOf(bundle).toISOString()}`,
   );
 
   // Stops a claim that nobody checks: every field has its place, an unknown one is refused.
-  const statement = await trail.step(
+  const statement = trail.step(
     'statement',
     () => parseStatement(head),
     ({ fileManifest }) => `file manifest ${fileManifest.digest}, ${fileManifest.files} files`,
   );
 
   // Stops an image whose configuration is not what was signed, and a signed one for another platform.
-  const image = await trail.step(
+  const image = trail.step(
     'image-config',
     () => requireImage(input, statement),
     (claims) =>
@@ -134,7 +133,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   );
 
   // Stops a result of another issuer, and one that had lapsed when the signature was logged.
-  const ear = await trail.step(
+  const ear = await trail.wait(
     'result',
     () =>
       verifyEar(statement.buildEnvironment.ear, { issuer: policy.issuer, jwks: policy.jwks }, timeOf(bundle)),
@@ -142,14 +141,14 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   );
 
   // Stops a real result of a real session that was about something else.
-  const session = await trail.step(
+  const session = trail.step(
     'session',
     () => requireSession(ear.session, statement, key),
     (claims) => `session ${claims.session}: evidence commits to image, statement and key`,
   );
 
   const logged = bundle.entry.integratedTime;
-  await trail.step(
+  trail.step(
     'policy',
     () => requirePolicy(policy, { session, ear, logged, now: input.now }),
     () => `builder ${session.builder}, tier ${session.tier}`,
@@ -160,7 +159,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   const { require, revoked, witnesses } = policy;
   // Stops an image that is genuine, and not of the kind that may run here.
   if (require !== undefined) {
-    await trail.step(
+    trail.step(
       'claims',
       () => requireClaims(require, claims, session),
       () => `what the policy wants the claims to say: ${Object.keys(require).join(', ')}`,
@@ -168,7 +167,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   }
   // Stops what was good once: a builder that was broken into, a key that was stolen, an image with a hole.
   if (revoked !== undefined) {
-    await trail.step(
+    trail.step(
       'revocations',
       () => requireNotRevoked(revoked, { session, image, logged }),
       () => `none of the policy’s ${revoked.length} revocations is of this signature`,
@@ -176,7 +175,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   }
   // Stops a log that shows this device a tree of its own.
   if (witnesses !== undefined) {
-    await trail.step(
+    trail.step(
       'witnesses',
       () => requireWitnessed(policy, bundle.entry, input.proofs ?? []),
       ({ size, names }) => `${names.join(', ')} signed the log’s head of size ${size}`,
@@ -187,7 +186,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
     ok: true,
     steps: trail.steps,
     claims,
-    statement: statementDigest(statement),
+    statement: parseDigest(session.statement),
     environment: statement.buildEnvironment,
     session: session.session,
     builder: session.builder,
@@ -212,36 +211,37 @@ function requireSubject(payload: Uint8Array, manifestDigest: Digest): StatementH
   return head;
 }
 
-function keyOf(bundle: ParsedBundle): SigningKey {
-  const key = signingKeyOfPem(verifierOf(fromBase64(bundle.entry.body)));
+/** The key that the log entry names, and the entry's leaf. */
+function keyOf(bundle: ParsedBundle): { readonly key: SigningKey; readonly leaf: Uint8Array } {
+  const leaf = fromBase64(bundle.entry.body);
+  const key = keyInLeaf(leaf);
   const keyid = bundle.envelope.signatures[0]?.keyid;
   if (bundle.hint !== key.hint || (keyid !== undefined && keyid !== key.hint)) {
     throw signatureError('SIGNATURE_KEY_HINT', 'The bundle’s key hint is not that of the logged key.', {
       pointer: '/verificationMaterial/publicKey/hint',
     });
   }
-  return key;
+  return { key, leaf };
 }
 
 /** The key in the leaf. The leaf as a whole is compared in its own step; this reads the one field it can't know. */
-function verifierOf(leaf: Uint8Array): string {
+function keyInLeaf(leaf: Uint8Array): SigningKey {
   const match = /"verifier":"([A-Za-z0-9+/]{1,1024}={0,2})"/.exec(fromUtf8(leaf));
   if (match?.[1] === undefined) throw leafMismatch();
-  return fromUtf8(fromBase64(match[1]));
+  return signingKeyOfVerifier(match[1]);
 }
 
-function requireLeaf(bundle: ParsedBundle, key: SigningKey): void {
-  // Of bytes there is one base64 here: the texts are the same where the bytes are.
-  if (toBase64(rekorDsseBody(bundle.envelope, key.spki, bundle.payload)) !== bundle.entry.body)
+function requireLeaf({ envelope, payload }: ParsedBundle, { verifier }: SigningKey, leaf: Uint8Array): void {
+  if (Buffer.compare(Buffer.from(rekorDsseText(envelope, verifier, payload)), leaf) !== 0)
     throw leafMismatch();
 }
 
 /** The log that the entry is of, if it is one of the policy's and has the entry; its origin. */
-function requireLogged(entry: LogEntry, policy: ImagePolicy): string {
+function requireLogged(entry: LogEntry, policy: ImagePolicy, leaf: Uint8Array): string {
   const { logs } = compiledPolicy(policy);
   const log = logs.get(entry.logId) ?? [...logs.values()][0];
   if (log === undefined) throw new Error('a policy names a log');
-  verifyLogEntry(entry, log);
+  verifyLogEntry(entry, log, leaf);
   return log.origin;
 }
 
@@ -294,13 +294,17 @@ function requireSession(
   // The copy in the predicate is for readers that know no EAR: it must not say anything else.
   const said = statement.buildEnvironment;
   for (const field of ['session', 'builder', 'tier', 'boot', 'secureBoot', 'evidence'] as const) {
-    if (canonicalize(said[field] ?? null) !== canonicalize(session[field] ?? null)) {
+    if (said[field] !== session[field] && !isSame(said[field], session[field])) {
       throw signatureError('SIGNATURE_RESULT_MISMATCH', 'The statement and its attestation result differ.', {
         pointer: `/predicate/buildEnvironment/${field}`,
       });
     }
   }
   return session;
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  return canonicalize(a ?? null) === canonicalize(b ?? null);
 }
 
 function timeOf(bundle: ParsedBundle): Date {

@@ -1,8 +1,9 @@
 import { type KeyObject, verify } from 'node:crypto';
+import { fromHex } from '@kallio/codec';
 import { tlogError } from './error.ts';
 
-/** Order of P-256's base point (SEC 2 section 2.4.2). */
-const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+/** Order of P-256's base point, 32 bytes (SEC 2 section 2.4.2). */
+const ORDER = fromHex('ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551');
 
 /** Throws `LOG_KEY_UNSUITABLE` unless the key is a public or private key on P-256. */
 export function requireP256(key: KeyObject): void {
@@ -39,9 +40,14 @@ function requireDer(der: Uint8Array): void {
     // Not negative, no needless leading zero (X.690 section 8.3.2).
     const minimal = first < 0x80 && !(first === 0 && second < 0x80 && length > 1);
     if (der[at] !== 0x02 || length < 1 || bytes.length !== length || !minimal) throw fail();
-    const value = BigInt(`0x${Buffer.from(bytes).toString('hex')}`);
-    if (value < 1n || value >= ORDER) throw fail();
+    if (!inRange(first === 0 ? bytes.subarray(1) : bytes)) throw fail();
     at += 2 + length;
   }
   if (at !== der.length) throw fail();
+}
+
+/** Whether a number without leading zeros is in 1 … n-1. Zero is one without any byte. */
+function inRange(value: Uint8Array): boolean {
+  if (value.length !== ORDER.length) return value.length > 0 && value.length < ORDER.length;
+  return Buffer.compare(value, ORDER) < 0;
 }

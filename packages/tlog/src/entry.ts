@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { canonicalBytes, equalBytes, fromBase64, fromHex, sha256, toHex } from '@kallio/codec';
+import { borrowBase64, canonicalBytes, equalBytes, fromBase64, fromHex, sha256, toHex } from '@kallio/codec';
 import { verifySigstoreCheckpoint } from './checkpoint.ts';
 import { requireP256, verifyP256 } from './ecdsa.ts';
 import { tlogError } from './error.ts';
@@ -37,6 +37,8 @@ export interface TrustedLog {
   readonly publicKey: KeyObject;
   /** The same key as SPKI, DER. */
   readonly spki: Uint8Array;
+  /** {@link logIdOf} it. */
+  readonly id: string;
   readonly origin?: string;
 }
 
@@ -44,7 +46,7 @@ export interface TrustedLog {
 export function trustedLog(spki: Uint8Array, origin?: string): TrustedLog {
   const publicKey = publicKeyOf(spki);
   requireP256(publicKey);
-  return { publicKey, spki, ...(origin === undefined ? {} : { origin }) };
+  return { publicKey, spki, id: logIdOf(spki), ...(origin === undefined ? {} : { origin }) };
 }
 
 function publicKeyOf(spki: Uint8Array): KeyObject {
@@ -70,23 +72,28 @@ export function setPayload(
 
 /**
  * Verifies that an entry stands in a trusted log: signed entry timestamp, inclusion proof, signed head, and that all
- * three speak of the same thing. Throws the first refusal. What the entry *says* is the caller's to check.
+ * three speak of the same thing. Throws the first refusal. What the entry *says* is the caller's to check. The leaf is
+ * given where it is decoded already.
  */
-export function verifyLogEntry(entry: LogEntry, log: TrustedLog): void {
+export function verifyLogEntry(
+  entry: LogEntry,
+  log: TrustedLog,
+  leaf: Uint8Array = fromBase64(entry.body),
+): void {
   verifySet(entry, log);
   // A proof for another place would let one entry vouch for another.
   if (entry.inclusionProof.logIndex !== entry.logIndex) {
     throw tlogError('LOG_INDEX_MISMATCH', 'Entry and inclusion proof name different places in the log.');
   }
-  verifyEntryInclusion(entry, log);
+  verifyEntryInclusion(entry, log, leaf);
 }
 
 /** The log's promise with its time: stops a back-dated entry, and an entry of another log. */
 export function verifySet(entry: LogEntry, log: TrustedLog): void {
-  if (entry.logId !== logIdOf(log.spki)) {
+  if (entry.logId !== log.id) {
     throw tlogError('LOG_KEY_UNKNOWN', 'This entry is of a log that is not trusted here.');
   }
-  const signature = fromBase64(entry.signedEntryTimestamp);
+  const signature = borrowBase64(entry.signedEntryTimestamp);
   if (!verifyP256(log.publicKey, setPayload(entry), signature)) {
     throw tlogError('LOG_SET_INVALID', 'The signed entry timestamp does not hold.');
   }
@@ -99,6 +106,7 @@ export function verifySet(entry: LogEntry, log: TrustedLog): void {
 export function verifyEntryInclusion(
   entry: Pick<LogEntry, 'body' | 'inclusionProof'>,
   log: TrustedLog,
+  leaf: Uint8Array = fromBase64(entry.body),
 ): void {
   const proof = entry.inclusionProof;
   const root = fromHex(proof.rootHash, 32);
@@ -110,7 +118,7 @@ export function verifyEntryInclusion(
   verifyInclusion({
     index: proof.logIndex,
     size: proof.treeSize,
-    leafHash: leafHash(fromBase64(entry.body)),
+    leafHash: leafHash(leaf),
     hashes: proof.hashes.map((hash) => fromHex(hash, 32)),
     root,
   });

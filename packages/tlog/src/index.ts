@@ -45,7 +45,7 @@ export {
   verifySubtreeConsistency,
   verifySubtreeInclusion,
 } from './proof.ts';
-export { type Envelope, pemOf, rekorDsseBody } from './rekor.ts';
+export { type Envelope, pemOf, rekorDsseBody, rekorDsseText, verifierOf } from './rekor.ts';
 export {
   hashTile,
   nodesFromTiles,

@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { decodeShape, fromBase64Url, KallioError, parseJson, utf8 } from '@kallio/codec';
+import { decodeShape, fromBase64Url, KallioError, parseJson } from '@kallio/codec';
 import type { State, Tier } from '../codes.ts';
 import {
   EAR_TYPE,
@@ -94,7 +94,8 @@ export async function verifyEar(ear: string, trust: EarTrust, at: Date): Promise
 
 function verifiedPayload(ear: string, { jwks }: EarTrust): EarPayload {
   if (ear.length > MAX_LENGTH) throw earError('EAR_MALFORMED', 'This result is too long to be one.');
-  const { alg, kid, typ, ...others } = headerOf(ear);
+  const parts = partsOf(ear);
+  const { alg, kid, typ, ...others } = headerOf(parts);
   // Stops "alg": "none", a MAC with the public key as its key, and every header that asks for other rules.
   if (alg !== 'ES256') throw earError('EAR_ALGORITHM', 'A result is signed with ES256.');
   if (Object.keys(others).length > 0)
@@ -105,37 +106,52 @@ function verifiedPayload(ear: string, { jwks }: EarTrust): EarPayload {
   if (jwk === undefined || more.length > 0 || typeof kid !== 'string') {
     throw earError('EAR_KEY_UNKNOWN', 'No pinned key of the issuer has signed this result.');
   }
-  const bytes = signedPayload(ear, keyOf(jwk));
+  // RFC 7515 section 5.2; ES256 of RFC 7518 section 3.4: r and s, 32 bytes each.
+  if (!verifyEs256(keyOf(jwk), parts.signed, parts.signature)) {
+    throw earError('EAR_SIGNATURE', 'The signature of this result does not hold.');
+  }
   try {
-    return decodeShape(EarPayload, parseJson(bytes), 'EAR_MALFORMED', 'This result');
+    return decodeShape(EarPayload, parseJson(parts.payload), 'EAR_MALFORMED', 'This result');
   } catch (cause) {
     throw malformed(cause);
   }
 }
 
-function headerOf(ear: string): Record<string, unknown> {
-  const parts = ear.split('.');
-  if (parts.length !== 3) throw earError('EAR_MALFORMED', 'A result has three parts.');
+/** What a compact JWS holds, decoded; nothing in it is believed yet. */
+interface Parts {
+  readonly header: Uint8Array;
+  readonly payload: Uint8Array;
+  readonly signature: Uint8Array;
+  /** The bytes under the signature: header and payload as they are written. */
+  readonly signed: Uint8Array;
+}
+
+function partsOf(ear: string): Parts {
+  const [header, payload, signature, ...more] = ear.split('.');
+  if (header === undefined || payload === undefined || signature === undefined || more.length > 0) {
+    throw earError('EAR_MALFORMED', 'A result has three parts.');
+  }
   try {
     // Stops a second spelling of the same result, which would have another digest.
-    const [header] = parts.map(fromBase64Url);
-    const json = parseJson(header ?? '');
+    return {
+      header: fromBase64Url(header),
+      payload: fromBase64Url(payload),
+      signature: fromBase64Url(signature),
+      signed: Buffer.from(`${header}.${payload}`),
+    };
+  } catch (cause) {
+    throw malformed(cause);
+  }
+}
+
+function headerOf({ header }: Parts): Record<string, unknown> {
+  try {
+    const json = parseJson(header);
     if (json === null || typeof json !== 'object' || Array.isArray(json)) throw malformed(undefined);
     return { ...json };
   } catch (cause) {
     throw malformed(cause);
   }
-}
-
-/** The payload, if the key signed it (RFC 7515 section 5.2; ES256 of RFC 7518 section 3.4: r and s, 32 bytes each). */
-function signedPayload(ear: string, key: KeyObject): Uint8Array {
-  const dot = ear.lastIndexOf('.');
-  const signed = ear.slice(0, dot);
-  const signature = fromBase64Url(ear.slice(dot + 1));
-  if (!verifyEs256(key, utf8(signed), signature)) {
-    throw earError('EAR_SIGNATURE', 'The signature of this result does not hold.');
-  }
-  return fromBase64Url(signed.slice(signed.indexOf('.') + 1));
 }
 
 const keys = new WeakMap<Record<string, unknown>, KeyObject>();

@@ -2,7 +2,6 @@ import { decodeShape, fromBase64 } from '@kallio/codec';
 import {
   COSIGNATURE_KEY,
   c2spOrigin,
-  logIdOf,
   NOTE_KEY,
   parseVerifierKey,
   type TrustedLog,
@@ -55,8 +54,7 @@ function logsOf({ logs, witnesses }: ImagePolicy): Map<string, PolicyLog> {
   const byId = new Map<string, PolicyLog>();
   for (const [i, { origin, publicKey, verifierKey }] of logs.entries()) {
     const log = trustedLog(fromBase64(publicKey), origin);
-    const id = logIdOf(log.spki);
-    if (byId.has(id)) throw invalid(`/logs/${i}`, 'this log is named twice');
+    if (byId.has(log.id)) throw invalid(`/logs/${i}`, 'this log is named twice');
     if (witnesses !== undefined && verifierKey === undefined) {
       throw invalid(`/logs/${i}/verifierKey`, 'witnesses sign heads that the log signed with this key');
     }
@@ -64,7 +62,7 @@ function logsOf({ logs, witnesses }: ImagePolicy): Map<string, PolicyLog> {
     if (key !== undefined && key.name !== c2spOrigin(origin)) {
       throw invalid(`/logs/${i}/verifierKey`, `it is not of the log ${origin}`);
     }
-    byId.set(id, { ...log, origin, ...(key === undefined ? {} : { verifierKey: key }) });
+    byId.set(log.id, { ...log, origin, ...(key === undefined ? {} : { verifierKey: key }) });
   }
   return byId;
 }
