@@ -70,8 +70,7 @@ export function judge(
 
 /**
  * The same, with the arithmetic of the signature on another thread, and the nonce not spent yet: spend it in the
- * transaction that records what was judged. Where this throws, it is
- * spent.
+ * transaction that records what was judged. Where this throws, it is spent.
  */
 export async function judgeAside(
   verifier: Verifier,
@@ -81,7 +80,6 @@ export async function judgeAside(
   now: Date,
 ): Promise<Judged> {
   const answer = answerTo(verifier, claim, message, asked, now);
-  verifier.nonces.requireUnspent(answer.nonce);
   const checked = await CheckedSignature.of(message.quote, akOf(verifier, claim));
   try {
     return judgeAnswer(verifier, answer, checked, now);

@@ -8,10 +8,6 @@ export class SpentNonces {
     this.#db = db;
   }
 
-  has(nonce: Uint8Array): boolean {
-    return this.#db.sql('SELECT 1 FROM spent_nonces WHERE nonce = ?').get(nonce) !== undefined;
-  }
-
   /** True the first time. */
   spend(nonce: Uint8Array, expiresAt: number): boolean {
     const { changes } = this.#db
