@@ -1,4 +1,4 @@
-import { canonicalBytes, type Digest, digestOf, isDigest, KallioError, type Refusal } from '@kallio/codec';
+import { type Digest, digestOf, isDigest, KallioError, type Refusal } from '@kallio/codec';
 import {
   type Attestation,
   authenticateQuote,
@@ -8,12 +8,14 @@ import {
   IMA_PCR,
   INSTANCE_PCR,
   type OfferedPcrs,
+  type PartDigests,
   partsOf,
   type QuoteExpectation,
   qualifyingData,
   quotedPcrs,
   type ShownIma,
   type VerifiedQuote,
+  writeMessage,
 } from '@kallio/evidence';
 import { type BootVerdict, judgeBoot } from './boot.ts';
 import { judgeBootLog } from './boot-log.ts';
@@ -91,10 +93,10 @@ export interface Appraisal {
  */
 export function appraise(input: AppraisalInput): Appraisal {
   const { message, previous } = input;
-  const bytes = canonicalBytes(message);
+  const { bytes, digests } = writeMessage(message, input.akPublic);
   const evidence = { evidence: bytes, evidenceDigest: digestOf(bytes) };
   const policy = compilePolicy(input.policy, input.sets);
-  const quote = authenticate(input, policy);
+  const quote = authenticate(input, policy, digests);
   if (!('pcrs' in quote)) return { ...unauthentic(input, quote), ...evidence };
 
   const boot = bootOf(quote);
@@ -117,8 +119,17 @@ export function appraise(input: AppraisalInput): Appraisal {
     };
   }
   const kept = { previous: sameBoot(verdict, input), updates: previous?.updates ?? [] };
-  const judged = judgeShown({ ...input, shown: message }, policy, quote, kept);
-  return { ...judged, ...evidence, authentic: true, boot, appraisedAt: input.now };
+  const { platform, instances, next } = judgeShown({ ...input, shown: message }, policy, quote, kept);
+  return {
+    authentic: true,
+    platform,
+    instances,
+    next,
+    boot,
+    evidence: bytes,
+    evidenceDigest: evidence.evidenceDigest,
+    appraisedAt: input.now,
+  };
 }
 
 /** What is judged once a quote is known to be authentic. */
@@ -273,6 +284,7 @@ function tierNotAllowed(tier: Tier, policy: AppraisalPolicy): Refusal<AppraisalC
 function authenticate(
   { message, expected, akPublic, policy, checked }: AppraisalInput,
   { pcrs }: CompiledPolicy,
+  digests: PartDigests,
 ): VerifiedQuote | Refusal<AppraisalCode> {
   // The quote is bound to these three as well; asking for them first only gives the refusal its right name.
   if (message.purpose !== expected.purpose) {
@@ -300,7 +312,7 @@ function authenticate(
     });
   }
   return verifiedQuote(message, () => {
-    const binding: Binding = { ...expected, parts: partsOf(message) };
+    const binding: Binding = { ...expected, parts: partsOf(message, digests) };
     return { akPublic, checked, qualifyingData: qualifyingData(binding), bank: policy.bank, pcrs };
   });
 }

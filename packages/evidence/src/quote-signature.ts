@@ -1,13 +1,12 @@
-import { borrowBase64, equalBytes, KallioError } from '@kallio/codec';
+import { borrowBase64, KallioError, sameBytes } from '@kallio/codec';
 import {
-  parsePublic,
   parseSignature,
-  type TpmtPublic,
   type TpmtSignature,
   verifySignature,
   verifySignatureAside,
 } from '@kallio/tpm/structures';
 import { evidenceError } from './error.ts';
+import { type KnownAk, knownAk } from './known-ak.ts';
 import type { Attestation } from './message.ts';
 
 /** What became of verifying one signature of one AK over one quote. */
@@ -18,7 +17,7 @@ export class CheckedSignature {
 
   private constructor(quote: Attestation, akPublic: Uint8Array, why: unknown) {
     this.#quote = { attest: quote.attest, signature: quote.signature };
-    this.#akPublic = akPublic.slice();
+    this.#akPublic = akPublic;
     this.#why = why;
   }
 
@@ -34,12 +33,14 @@ export class CheckedSignature {
       sentenceOf(cause);
       return undefined;
     }
+    // The caller's array may be written to meanwhile.
+    const copy = akPublic.slice();
     try {
-      await verifySignatureAside(publicAreaOf(akPublic), read.bytes, read.signature);
-      return new CheckedSignature(quote, akPublic, undefined);
+      await verifySignatureAside(knownAk(akPublic).area, read.bytes, read.signature);
+      return new CheckedSignature(quote, copy, undefined);
     } catch (cause) {
       sentenceOf(cause);
-      return new CheckedSignature(quote, akPublic, cause);
+      return new CheckedSignature(quote, copy, cause);
     }
   }
 
@@ -47,7 +48,7 @@ export class CheckedSignature {
   tells(quote: Attestation, akPublic: Uint8Array): boolean {
     // Stops what was found out about one quote from standing for another.
     if (quote.attest !== this.#quote.attest || quote.signature !== this.#quote.signature) return false;
-    if (!equalBytes(akPublic, this.#akPublic)) return false;
+    if (!sameBytes(akPublic, this.#akPublic)) return false;
     if (this.#why !== undefined) throw this.#why;
     return true;
   }
@@ -64,13 +65,13 @@ export function signedBytes(
   quote: Attestation,
   akPublic: Uint8Array,
   checked: CheckedSignature | undefined,
-): SignedBytes {
+): SignedBytes & { readonly ak: KnownAk } {
   const read = readQuote(quote);
+  let ak: KnownAk;
   // Stops evidence of any TPM but the enrolled one, and any change to what it signed.
   try {
-    if (checked?.tells(quote, akPublic) !== true) {
-      verifySignature(publicAreaOf(akPublic), read.bytes, read.signature);
-    }
+    ak = knownAk(akPublic);
+    if (checked?.tells(quote, akPublic) !== true) verifySignature(ak.area, read.bytes, read.signature);
   } catch (cause) {
     throw evidenceError(
       'QUOTE_SIGNATURE',
@@ -78,7 +79,7 @@ export function signedBytes(
       { pointer: '/quote/signature', cause },
     );
   }
-  return read;
+  return { ...read, ak };
 }
 
 function readQuote(quote: Attestation): SignedBytes {
@@ -86,19 +87,6 @@ function readQuote(quote: Attestation): SignedBytes {
     bytes: decoded(quote.attest, '/quote/attest'),
     signature: signatureOf(decoded(quote.signature, '/quote/signature')),
   };
-}
-
-const parsed = new WeakMap<Uint8Array, { readonly bytes: Uint8Array; readonly area: TpmtPublic }>();
-
-/** The AK's public area, parsed once for as long as the caller keeps its bytes: its key is then imported once, too. */
-function publicAreaOf(akPublic: Uint8Array): TpmtPublic {
-  const known = parsed.get(akPublic);
-  // Arrays can be written to. Stops one key from answering for another that has taken its place.
-  if (known !== undefined && equalBytes(known.bytes, akPublic)) return known.area;
-  const bytes = akPublic.slice();
-  const area = parsePublic(bytes);
-  parsed.set(akPublic, { bytes, area });
-  return area;
 }
 
 function decoded(text: string, pointer: string): Uint8Array {
