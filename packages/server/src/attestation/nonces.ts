@@ -1,5 +1,5 @@
 import { hash, randomBytes, randomFillSync } from 'node:crypto';
-import { canonicalBytes, concat, equalBytes, fromHex, KallioError, toHex, utf8, Writer } from '@kallio/codec';
+import { concat, equalBytes, fromHex, KallioError, toHex, utf8, Writer } from '@kallio/codec';
 import type { Purpose } from '@kallio/evidence';
 import type { ServerCode } from '../codes.ts';
 import type { Store } from '../store/store.ts';
@@ -11,7 +11,7 @@ export interface NonceTerms {
   readonly session?: string | undefined;
 }
 
-const LABEL = concat(utf8('kallio-nonce-v1'), new Uint8Array(1));
+const LABEL = concat(utf8('kallio-nonce-v2'), new Uint8Array(1));
 const MAC_BYTES = 16;
 
 /** A nonce that this server gave: when, and until when it may be used; milliseconds since 1970. */
@@ -87,7 +87,7 @@ export class Nonces {
   }
 
   #macOf(head: Uint8Array, { attester, purpose, session }: NonceTerms): Uint8Array {
-    const terms = canonicalBytes({ attester, purpose, session });
+    const terms = utf8(JSON.stringify([purpose, attester, session ?? null]));
     return this.#mac.over(concat(LABEL, head, terms)).subarray(0, MAC_BYTES);
   }
 }
