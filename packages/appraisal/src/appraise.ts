@@ -1,18 +1,21 @@
-import { canonicalBytes, type Digest, digestOf, isDigest, KallioError, type Refusal } from '@kallio/codec';
+import { type Digest, digestOf, isDigest, KallioError, type Refusal } from '@kallio/codec';
 import {
   type Attestation,
   authenticateQuote,
   type Binding,
+  type CheckedSignature,
   type EvidenceMessage,
   IMA_PCR,
   INSTANCE_PCR,
   type OfferedPcrs,
+  type PartDigests,
   partsOf,
   type QuoteExpectation,
   qualifyingData,
   quotedPcrs,
   type ShownIma,
   type VerifiedQuote,
+  writeMessage,
 } from '@kallio/evidence';
 import { type BootVerdict, judgeBoot } from './boot.ts';
 import { judgeBootLog } from './boot-log.ts';
@@ -37,6 +40,8 @@ export interface AppraisalInput {
   readonly expected: Omit<Binding, 'parts'>;
   /** TPMT_PUBLIC of the enrolled AK. */
   readonly akPublic: Uint8Array;
+  /** What became of the quote's signature, where it was verified ahead; otherwise it is verified here. */
+  readonly checked?: CheckedSignature | undefined;
   /** Who vouches for the TPM, as the verifier knows. Left out, nobody who counts. */
   readonly endorsement?: Endorsement;
   /** What was kept of this attester's last authentic evidence. */
@@ -88,10 +93,10 @@ export interface Appraisal {
  */
 export function appraise(input: AppraisalInput): Appraisal {
   const { message, previous } = input;
-  const bytes = canonicalBytes(message);
+  const { bytes, digests } = writeMessage(message, input.akPublic);
   const evidence = { evidence: bytes, evidenceDigest: digestOf(bytes) };
   const policy = compilePolicy(input.policy, input.sets);
-  const quote = authenticate(input, policy);
+  const quote = authenticate(input, policy, digests);
   if (!('pcrs' in quote)) return { ...unauthentic(input, quote), ...evidence };
 
   const boot = bootOf(quote);
@@ -114,8 +119,17 @@ export function appraise(input: AppraisalInput): Appraisal {
     };
   }
   const kept = { previous: sameBoot(verdict, input), updates: previous?.updates ?? [] };
-  const judged = judgeShown({ ...input, shown: message }, policy, quote, kept);
-  return { ...judged, ...evidence, authentic: true, boot, appraisedAt: input.now };
+  const { platform, instances, next } = judgeShown({ ...input, shown: message }, policy, quote, kept);
+  return {
+    authentic: true,
+    platform,
+    instances,
+    next,
+    boot,
+    evidence: bytes,
+    evidenceDigest: evidence.evidenceDigest,
+    appraisedAt: input.now,
+  };
 }
 
 /** What is judged once a quote is known to be authentic. */
@@ -268,8 +282,9 @@ function tierNotAllowed(tier: Tier, policy: AppraisalPolicy): Refusal<AppraisalC
 
 /** The verified quote, or why it is none. None of these checks is policy. */
 function authenticate(
-  { message, expected, akPublic, policy }: AppraisalInput,
+  { message, expected, akPublic, policy, checked }: AppraisalInput,
   { pcrs }: CompiledPolicy,
+  digests: PartDigests,
 ): VerifiedQuote | Refusal<AppraisalCode> {
   // The quote is bound to these three as well; asking for them first only gives the refusal its right name.
   if (message.purpose !== expected.purpose) {
@@ -297,8 +312,8 @@ function authenticate(
     });
   }
   return verifiedQuote(message, () => {
-    const binding: Binding = { ...expected, parts: partsOf(message) };
-    return { akPublic, qualifyingData: qualifyingData(binding), bank: policy.bank, pcrs };
+    const binding: Binding = { ...expected, parts: partsOf(message, digests) };
+    return { akPublic, checked, qualifyingData: qualifyingData(binding), bank: policy.bank, pcrs };
   });
 }
 

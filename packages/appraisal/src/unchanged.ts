@@ -1,4 +1,4 @@
-import { type Digest, equalBytes } from '@kallio/codec';
+import { type Digest, sameBytes } from '@kallio/codec';
 import type { VerifiedQuote } from '@kallio/evidence';
 import type { Appraisal, ShownInput } from './appraise.ts';
 import type { Continuity } from './continuity.ts';
@@ -45,7 +45,7 @@ export function judgedBefore(
     !sameParts(known.kept, previous) ||
     !sameEndorsement(known.endorsement, endorsement) ||
     known.firmwareVersion !== quote.firmwareVersion ||
-    !equalBytes(known.pcrDigest, quote.pcrDigest)
+    !sameBytes(known.pcrDigest, quote.pcrDigest)
   ) {
     return undefined;
   }

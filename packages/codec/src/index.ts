@@ -1,4 +1,4 @@
-export { concat, equalBytes, fromUtf8, sha256, sha256OfText, utf8 } from './bytes.ts';
+export { concat, equalBytes, fromUtf8, sameBytes, sha256, sha256OfText, utf8 } from './bytes.ts';
 export { type CodecCode, KallioError, type Refusal, type RefusalDetail, refusal } from './error.ts';
 export { canonicalBytes, canonicalDigest, canonicalize } from './jcs.ts';
 export { type JsonLimits, parseJson } from './json.ts';
@@ -11,6 +11,7 @@ export {
   borrowBase64,
   type Digest,
   digestOf,
+  digestOfText,
   fromBase64,
   fromBase64Url,
   fromHex,

@@ -2,11 +2,15 @@ import { hash } from 'node:crypto';
 import { KallioError } from './error.ts';
 import type { Digest } from './text.ts';
 
+/** The canonical form of a part that was written before; undefined for any other. */
+export type Written = (part: object) => string | undefined;
+
 /**
  * JSON Canonicalization Scheme (RFC 8785): keys sorted by UTF-16 code units, no white space, numbers as ECMAScript
- * prints them. Takes any plain value; a member that is `undefined` is left out, as JSON has no such value.
+ * prints them. Takes any plain value; a member that is `undefined` is left out, as JSON has no such value. Whoever has
+ * the canonical form of a part already may give it, so that it is not written twice.
  */
-export function canonicalize(value: unknown): string {
+export function canonicalize(value: unknown, written?: Written): string {
   switch (typeof value) {
     case 'boolean':
       return value ? 'true' : 'false';
@@ -17,8 +21,7 @@ export function canonicalize(value: unknown): string {
       return string(value);
     case 'object':
       if (value === null) return 'null';
-      if (Array.isArray(value)) return array(value);
-      return object(value);
+      return written?.(value) ?? (Array.isArray(value) ? array(value, written) : object(value, written));
     default:
       return refuse(`a ${typeof value}`);
   }
@@ -30,28 +33,30 @@ export function canonicalDigest(value: unknown): Digest {
 }
 
 /** The canonical form as UTF-8 bytes: what is hashed and signed everywhere. */
-export function canonicalBytes(value: unknown): Uint8Array {
+export function canonicalBytes(value: unknown, written?: Written): Uint8Array {
   // In half the time of an encoder, which has memory of its own made for each text. It is well-formed: see `string`.
-  const bytes = Buffer.from(canonicalize(value), 'utf8');
+  const bytes = Buffer.from(canonicalize(value, written), 'utf8');
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-function array(value: readonly unknown[]): string {
+function array(value: readonly unknown[], written: Written | undefined): string {
   // By index: what iterates skips the holes of a sparse array, and join() would print them as nothing at all.
   let out = '';
-  for (let i = 0; i < value.length; i++)
-    out += i === 0 ? canonicalize(value[i]) : `,${canonicalize(value[i])}`;
+  for (let i = 0; i < value.length; i++) {
+    const item = canonicalize(value[i], written);
+    out += i === 0 ? item : `,${item}`;
+  }
   return `[${out}]`;
 }
 
-function object(value: object): string {
+function object(value: object, written: Written | undefined): string {
   if (!isPlain(value)) return refuse('an object that is not plain');
   const keys = inOrder(Object.keys(value));
   let out = '';
   for (const key of keys) {
     const member = value[key];
     if (member === undefined) continue;
-    const text = typeof member === 'string' ? string(member) : canonicalize(member);
+    const text = typeof member === 'string' ? string(member) : canonicalize(member, written);
     out += (out === '' ? '' : ',') + memberName(key) + text;
   }
   return `{${out}}`;

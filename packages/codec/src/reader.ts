@@ -1,17 +1,18 @@
 import { KallioError } from './error.ts';
 
+/** Where eight bytes become a number: a view of each array that is read would cost more than reading it. */
+const WORD = new DataView(new ArrayBuffer(8));
+
 /**
  * Reads a byte string front to back. Every read is bounded: past the end is `CODEC_TRUNCATED` with the offset,
  * never zeros. Call {@link Reader.end} when done, so that trailing bytes are refused.
  */
 export class Reader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   #at = 0;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
   /** Bytes read so far. */
@@ -38,37 +39,77 @@ export class Reader {
   }
 
   u8(what = 'A byte'): number {
-    return this.#view.getUint8(this.#take(1, what));
+    return this.#bytes[this.#take(1, what)] ?? 0;
   }
 
   u16(what = 'A 16-bit field'): number {
-    return this.#view.getUint16(this.#take(2, what), false);
+    const at = this.#take(2, what);
+    return (this.#byte(at) << 8) | this.#byte(at + 1);
   }
 
   u32(what = 'A 32-bit field'): number {
-    return this.#view.getUint32(this.#take(4, what), false);
+    return this.#u32(this.#take(4, what));
   }
 
   u64(what = 'A 64-bit field'): bigint {
-    return this.#view.getBigUint64(this.#take(8, what), false);
+    const at = this.#take(8, what);
+    WORD.setUint32(0, this.#u32(at));
+    WORD.setUint32(4, this.#u32(at + 4));
+    return WORD.getBigUint64(0);
   }
 
   u16le(what = 'A 16-bit field'): number {
-    return this.#view.getUint16(this.#take(2, what), true);
+    const at = this.#take(2, what);
+    return this.#byte(at) | (this.#byte(at + 1) << 8);
   }
 
   u32le(what = 'A 32-bit field'): number {
-    return this.#view.getUint32(this.#take(4, what), true);
+    return this.#u32le(this.#take(4, what));
   }
 
   u64le(what = 'A 64-bit field'): bigint {
-    return this.#view.getBigUint64(this.#take(8, what), true);
+    const at = this.#take(8, what);
+    WORD.setUint32(0, this.#u32le(at + 4));
+    WORD.setUint32(4, this.#u32le(at));
+    return WORD.getBigUint64(0);
+  }
+
+  /** A byte that {@link Reader.#take} has found to be there. */
+  #byte(at: number): number {
+    return this.#bytes[at] ?? 0;
+  }
+
+  #u32(at: number): number {
+    return (
+      ((this.#byte(at) << 24) |
+        (this.#byte(at + 1) << 16) |
+        (this.#byte(at + 2) << 8) |
+        this.#byte(at + 3)) >>>
+      0
+    );
+  }
+
+  #u32le(at: number): number {
+    return (
+      ((this.#byte(at + 3) << 24) |
+        (this.#byte(at + 2) << 16) |
+        (this.#byte(at + 1) << 8) |
+        this.#byte(at)) >>>
+      0
+    );
   }
 
   /** A view (not a copy) of the next `count` bytes. */
   bytes(count: number, what = 'A field'): Uint8Array {
     const at = this.#take(count, what);
     return this.#bytes.subarray(at, at + count);
+  }
+
+  /** A copy of the next `count` bytes. */
+  copy(count: number, what = 'A field'): Uint8Array {
+    const at = this.#take(count, what);
+    // By the array's own method: a Buffer's gives a view.
+    return Uint8Array.prototype.slice.call(this.#bytes, at, at + count);
   }
 
   /** Everything not yet read. */

@@ -79,3 +79,8 @@ export function parseDigest(text: string): Digest {
 export function digestOf(bytes: Uint8Array): Digest {
   return `sha256:${hash('sha256', bytes, 'hex')}`;
 }
+
+/** SHA-256 of a text's UTF-8, as a digest. A lone surrogate is hashed as U+FFFD: give well-formed text. */
+export function digestOfText(text: string): Digest {
+  return `sha256:${hash('sha256', text, 'hex')}`;
+}

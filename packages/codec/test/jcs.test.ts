@@ -137,6 +137,23 @@ describe('the canonical form', () => {
     expect(canonicalize(parseJson('{"__proto__":1,"a":{}}'))).toBe('{"__proto__":1,"a":{}}');
   });
 
+  test('is put together of parts that were written before', () => {
+    const parts = fc.array(value, { minLength: 1, maxLength: 4 });
+    fc.assert(
+      fc.property(parts, fc.string(), (items, key) => {
+        const whole = { [key]: items, more: items };
+        const asked: object[] = [];
+        const written = (part: object) => {
+          asked.push(part);
+          return part === items ? canonicalize(items) : undefined;
+        };
+        expect(canonicalize(whole, written)).toBe(canonicalize(whole));
+        // What is given whole is not looked into.
+        expect(asked.every((part) => part === whole || part === items)).toBe(true);
+      }),
+    );
+  });
+
   const holes: number[] = [];
   holes[1] = 1;
   test.each<[string, unknown, unknown]>([

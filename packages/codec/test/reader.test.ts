@@ -89,6 +89,36 @@ describe('a reader', () => {
     expect(view).toEqual(Uint8Array.of(9, 2));
   });
 
+  test.each([
+    ['an array', (bytes: Uint8Array) => bytes],
+    ['a Buffer, whose own slices are views', (bytes: Uint8Array) => Buffer.from(bytes.buffer)],
+  ])('copies out of %s what is asked for as a copy', (_, from) => {
+    const bytes = counting(3);
+    const reader = new Reader(from(bytes));
+    const copy = reader.copy(2);
+    bytes.fill(9);
+    expect([...copy]).toEqual([1, 2]);
+    expect(reader.offset).toBe(2);
+    expect(() => reader.copy(2)).toThrow(code('CODEC_TRUNCATED', 'offset 2'));
+    expect([...reader.copy(1)]).toEqual([9]);
+  });
+
+  test('reads numbers as a DataView does, wherever they stand', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 8, maxLength: 24 }), fc.nat({ max: 16 }), (bytes, skip) => {
+        fc.pre(skip + 8 <= bytes.length);
+        const view = new DataView(bytes.buffer, bytes.byteOffset + skip);
+        const read = (by: (reader: Reader) => number | bigint) => by(new Reader(bytes.subarray(skip)));
+        expect(read((r) => r.u16())).toBe(view.getUint16(0));
+        expect(read((r) => r.u32())).toBe(view.getUint32(0));
+        expect(read((r) => r.u64())).toBe(view.getBigUint64(0));
+        expect(read((r) => r.u16le())).toBe(view.getUint16(0, true));
+        expect(read((r) => r.u32le())).toBe(view.getUint32(0, true));
+        expect(read((r) => r.u64le())).toBe(view.getBigUint64(0, true));
+      }),
+    );
+  });
+
   test('counts every byte once, whatever is read', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), fc.array(fc.nat({ max: 9 })), (bytes, counts) => {

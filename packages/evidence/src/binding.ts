@@ -39,9 +39,16 @@ export interface EvidenceParts {
   readonly inventory: Digest;
 }
 
-/** The parts' digests, over the bytes as they travel (logs) or their canonical JSON (instance log, inventory). */
+/** Digests of those parts that are hashed as canonical JSON. */
+export type PartDigests = Pick<EvidenceParts, 'instanceLog' | 'inventory'>;
+
+/**
+ * The parts' digests, over the bytes as they travel (logs) or their canonical JSON (instance log, inventory). The
+ * latter two may be given by whoever has them: they are of this message then.
+ */
 export function partsOf(
   message: Pick<EvidenceMessage, 'eventLog' | 'ima' | 'instanceLog' | 'inventory'>,
+  { instanceLog, inventory }: PartDigests = digestsOf(message),
 ): EvidenceParts {
   const { eventLog, ima } = message;
   return {
@@ -55,9 +62,16 @@ export function partsOf(
             ...(ima.more === undefined ? {} : { more: ima.more }),
           },
         }),
-    instanceLog: canonicalDigest(message.instanceLog),
-    inventory: canonicalDigest(message.inventory),
+    instanceLog,
+    inventory,
   };
+}
+
+function digestsOf({
+  instanceLog,
+  inventory,
+}: Pick<EvidenceMessage, 'instanceLog' | 'inventory'>): PartDigests {
+  return { instanceLog: canonicalDigest(instanceLog), inventory: canonicalDigest(inventory) };
 }
 
 const decoded = new WeakMap<object, { readonly entries: string; readonly bytes: Uint8Array }>();

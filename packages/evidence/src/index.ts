@@ -2,6 +2,7 @@ export {
   type Binding,
   type EvidenceParts,
   imaBytes,
+  type PartDigests,
   partsOf,
   qualifyingData,
   type ShownIma,
@@ -41,12 +42,8 @@ export {
   Purpose,
 } from './message.ts';
 export { extend, IMA_PCR, INSTANCE_PCR, QUOTED_PCRS, zeroPcr } from './pcr.ts';
-export {
-  type AuthenticQuote,
-  authenticateQuote,
-  type OfferedPcrs,
-  type QuoteExpectation,
-  quotedPcrs,
-  type VerifiedQuote,
-} from './quote.ts';
+export { type AuthenticQuote, authenticateQuote, type QuoteExpectation } from './quote.ts';
+export { CheckedSignature } from './quote-signature.ts';
+export { type OfferedPcrs, quotedPcrs, type VerifiedQuote } from './quoted-pcrs.ts';
 export { type SigningKeyBinding, signingKeyQualifyingData } from './signing-key.ts';
+export { type WrittenMessage, writeMessage } from './written.ts';

@@ -1,30 +1,9 @@
-import { hash } from 'node:crypto';
-import { borrowBase64, equalBytes, fromHex, KallioError, toHex } from '@kallio/codec';
-import {
-  type ClockInfo,
-  type HashName,
-  hashBytes,
-  parseAttest,
-  parsePublic,
-  parseSignature,
-  type QuoteAttest,
-  type TpmtPublic,
-  type TpmtSignature,
-  verifySignature,
-} from '@kallio/tpm/structures';
-import { type EvidenceCode, evidenceError } from './error.ts';
+import { KallioError, sameBytes } from '@kallio/codec';
+import { type HashName, parseAttest, type QuoteAttest } from '@kallio/tpm/structures';
+import { evidenceError } from './error.ts';
+import type { KnownAk } from './known-ak.ts';
 import type { Attestation } from './message.ts';
-
-/** What a quote proves once it has been verified. Nothing in here is taken from unsigned parts of a message. */
-export interface VerifiedQuote {
-  readonly bank: HashName;
-  /** PCR values by number: exactly those that were quoted. */
-  readonly pcrs: ReadonlyMap<number, Uint8Array>;
-  /** The digest over those values that was signed. */
-  readonly pcrDigest: Uint8Array;
-  readonly clockInfo: ClockInfo;
-  readonly firmwareVersion: bigint;
-}
+import { type CheckedSignature, sentenceOf, signedBytes } from './quote-signature.ts';
 
 /** What a quote is held against. */
 export interface QuoteExpectation {
@@ -35,12 +14,8 @@ export interface QuoteExpectation {
   /** The one bank and the PCRs, ascending, that are to be judged. */
   readonly bank: HashName;
   readonly pcrs: readonly number[];
-}
-
-/** PCR values as somebody offers them, of any bank: hexadecimal, by PCR number. */
-export interface OfferedPcrs {
-  readonly bank: HashName;
-  readonly values: Readonly<Record<string, string>>;
+  /** What became of the signature, where it was verified before. Of another quote, or another AK, it counts for nothing. */
+  readonly checked?: CheckedSignature | undefined;
 }
 
 /** A quote whose signature and binding hold. */
@@ -48,8 +23,8 @@ export interface AuthenticQuote {
   readonly attest: QuoteAttest;
   /** The hash of the signature, which is also that of the PCR digest (TPM 2.0 Part 3, TPM2_Quote). */
   readonly hash: HashName;
-  /** TPMT_PUBLIC of the AK: the very array that was given. */
-  readonly akPublic: Uint8Array;
+  /** The AK that made it. */
+  readonly ak: KnownAk;
 }
 
 /**
@@ -58,20 +33,9 @@ export interface AuthenticQuote {
  */
 export function authenticateQuote(
   quote: Attestation,
-  { akPublic, qualifyingData }: Pick<QuoteExpectation, 'akPublic' | 'qualifyingData'>,
+  { akPublic, qualifyingData, checked }: Pick<QuoteExpectation, 'akPublic' | 'qualifyingData' | 'checked'>,
 ): AuthenticQuote {
-  const bytes = decoded(quote.attest, '/quote/attest');
-  const signature = signatureOf(decoded(quote.signature, '/quote/signature'));
-  // Stops evidence of any TPM but the enrolled one, and any change to what it signed.
-  try {
-    verifySignature(publicAreaOf(akPublic), bytes, signature);
-  } catch (cause) {
-    throw evidenceError(
-      'QUOTE_SIGNATURE',
-      `The quote is not signed by the attester’s AK: ${sentenceOf(cause)}`,
-      { pointer: '/quote/signature', cause },
-    );
-  }
+  const { ak, bytes, signature } = signedBytes(quote, akPublic, checked);
   const attest = attestOf(bytes);
   // Stops other things the AK signs (a certification, a creation proof) from being shown as a quote.
   if (attest.type !== 'quote') {
@@ -80,167 +44,14 @@ export function authenticateQuote(
     });
   }
   // Stops replay, relay, and parts of the message that were changed after the quote.
-  if (!equalBytes(attest.extraData, qualifyingData)) {
+  if (!sameBytes(attest.extraData, qualifyingData)) {
     throw evidenceError(
       'QUOTE_BINDING',
       'The quote is bound to another question: another nonce, purpose, attester, session, subject, or other parts of the message.',
       { pointer: '/quote/attest', hint: 'Ask for a fresh nonce and show evidence again.' },
     );
   }
-  return { attest, hash: signature.hash, akPublic };
-}
-
-/**
- * The quoted PCR values. The *signed* selection must be exactly the bank and PCRs to be judged, and the values offered
- * exactly those selected: tools that trusted the unsigned selection took forged values (CVE-2024-29039).
- */
-export function quotedPcrs(
-  { attest, hash: digestHash, akPublic }: AuthenticQuote,
-  offered: readonly OfferedPcrs[],
-  { bank, pcrs }: Pick<QuoteExpectation, 'bank' | 'pcrs'>,
-): VerifiedQuote {
-  const [selection, ...more] = attest.select;
-  // Stops a quote over PCRs of another bank, or fewer PCRs, or none, from standing for those that are judged.
-  if (
-    selection === undefined ||
-    more.length > 0 ||
-    selection.bank !== bank ||
-    selection.pcrs.length !== pcrs.length ||
-    !selection.pcrs.every((pcr, index) => pcr === pcrs[index])
-  ) {
-    throw evidenceError(
-      'QUOTE_SELECTION',
-      `The quote covers ${attest.select.map((s) => `${s.bank}:${s.pcrs.join(',')}`).join(' ') || 'no PCR'}, but ${bank}:${pcrs.join(',')} is judged.`,
-      { pointer: '/quote/attest' },
-    );
-  }
-  const text = offeredValues(offered, bank, pcrs);
-  const before = lastQuoted.get(akPublic);
-  const asBefore =
-    before?.pcrs === pcrs &&
-    before.bank === bank &&
-    before.digestHash === digestHash &&
-    before.text === text &&
-    equalBytes(before.digest, attest.digest);
-  const values = asBefore ? before.values : valuesOf(fromHex(text), bank, pcrs, attest.digest, digestHash);
-  if (!asBefore) lastQuoted.set(akPublic, { pcrs, bank, digestHash, text, digest: attest.digest, values });
-  return {
-    bank,
-    pcrs: values,
-    pcrDigest: attest.digest,
-    clockInfo: attest.clockInfo,
-    firmwareVersion: attest.firmwareVersion,
-  };
-}
-
-interface Quoted {
-  readonly pcrs: readonly number[];
-  readonly bank: HashName;
-  readonly digestHash: HashName;
-  readonly text: string;
-  readonly digest: Uint8Array;
-  readonly values: ReadonlyMap<number, Uint8Array>;
-}
-
-/** What each AK quoted last: most machines quote the same PCR values for hours, and then their digest is the same, too. */
-const lastQuoted = new WeakMap<Uint8Array, Quoted>();
-
-function valuesOf(
-  bytes: Uint8Array,
-  bank: HashName,
-  pcrs: readonly number[],
-  digest: Uint8Array,
-  digestHash: HashName,
-): Map<number, Uint8Array> {
-  // Stops PCR values that are not the TPM's.
-  if (hash(digestHash, bytes, 'hex') !== toHex(digest)) {
-    throw evidenceError('PCR_DIGEST', 'The PCR values offered are not those that the TPM quoted.', {
-      pointer: '/pcrs',
-    });
-  }
-  const size = hashBytes(bank);
-  const values = new Map<number, Uint8Array>();
-  for (const pcr of pcrs) values.set(pcr, bytes.subarray(values.size * size, (values.size + 1) * size));
-  return values;
-}
-
-/** The values offered, one after the other in the order of the selection, hexadecimal: of them the TPM hashed the bytes. */
-function offeredValues(offered: readonly OfferedPcrs[], bank: HashName, pcrs: readonly number[]): string {
-  const foreign = offered.findIndex((one, index) => one.bank !== bank || index > 0);
-  // Stops values that nobody signed from being offered beside those that were, for a careless reader to find.
-  if (foreign !== -1) {
-    throw evidenceError('PCR_BANK_NOT_QUOTED', 'PCR values of a bank are offered that is not quoted.', {
-      pointer: `/pcrs/${foreign}`,
-    });
-  }
-  const given = offered[0]?.values ?? {};
-  const named = Object.keys(given).length;
-  let values = '';
-  for (const pcr of pcrs) {
-    const value = offeredValue(given, pcr);
-    if (named !== pcrs.length || value?.length !== hashBytes(bank) * 2) throw notAsQuoted(given, bank, pcrs);
-    values += value;
-  }
-  return values;
-}
-
-function offeredValue(given: OfferedPcrs['values'], pcr: number): string | undefined {
-  return Object.hasOwn(given, pcr) ? given[pcr] : undefined;
-}
-
-/** What is wrong with the values offered: something that was not quoted, or else that something quoted is missing. */
-function notAsQuoted(
-  given: OfferedPcrs['values'],
-  bank: HashName,
-  pcrs: readonly number[],
-): KallioError<EvidenceCode> {
-  const quoted = new Set(pcrs.map(String));
-  // Names are compared as they are written: `07` is a number of a quoted PCR, and nobody has signed its value.
-  const more = Object.keys(given).find((pcr) => !quoted.has(pcr));
-  if (more !== undefined) {
-    return evidenceError('PCR_NOT_QUOTED', `A value of PCR ${more} is offered, which is not quoted.`, {
-      pointer: `pcr:${more}`,
-    });
-  }
-  const missing = pcrs.find((pcr) => offeredValue(given, pcr)?.length !== hashBytes(bank) * 2);
-  return evidenceError('PCR_MISSING', `PCR ${missing} is quoted, but its value is not offered.`, {
-    pointer: `pcr:${missing}`,
-  });
-}
-
-const parsed = new WeakMap<Uint8Array, { readonly bytes: Uint8Array; readonly area: TpmtPublic }>();
-
-/** The AK's public area, parsed once for as long as the caller keeps its bytes: its key is then imported once, too. */
-function publicAreaOf(akPublic: Uint8Array): TpmtPublic {
-  const known = parsed.get(akPublic);
-  // Arrays can be written to. Stops one key from answering for another that has taken its place.
-  if (known !== undefined && equalBytes(known.bytes, akPublic)) return known.area;
-  const bytes = akPublic.slice();
-  const area = parsePublic(bytes);
-  parsed.set(akPublic, { bytes, area });
-  return area;
-}
-
-function decoded(text: string, pointer: string): Uint8Array {
-  try {
-    return borrowBase64(text);
-  } catch (cause) {
-    throw evidenceError('QUOTE_MALFORMED', 'A part of the quote is not canonical base64.', {
-      pointer,
-      cause,
-    });
-  }
-}
-
-function signatureOf(bytes: Uint8Array): TpmtSignature {
-  try {
-    return parseSignature(bytes);
-  } catch (cause) {
-    throw evidenceError('QUOTE_MALFORMED', `The signature can’t be read: ${sentenceOf(cause)}`, {
-      pointer: '/quote/signature',
-      cause,
-    });
-  }
+  return { attest, hash: signature.hash, ak };
 }
 
 function attestOf(bytes: Uint8Array) {
@@ -258,10 +69,4 @@ function attestOf(bytes: Uint8Array) {
       { pointer: '/quote/attest', cause },
     );
   }
-}
-
-/** A refusal's sentence. Anything that is not a refusal is a fault of this program and goes on up. */
-function sentenceOf(cause: unknown): string {
-  if (cause instanceof KallioError) return cause.message;
-  throw cause;
 }

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import {
   type Attestation,
   authenticateQuote,
+  CheckedSignature,
   type EvidenceCode,
   type PcrBank,
   QUOTED_PCRS,
@@ -93,6 +94,37 @@ describe.each(CAPTURED)('a quote of a real TPM: $name', (captured) => {
     expect([...seen]).toEqual(['QUOTE_SIGNATURE']);
   });
 
+  test('needs no second verification where it was verified ahead; what was found counts for it alone', async () => {
+    const { akPublic, qualifyingData, quote } = captured;
+    const authenticate = (shown: Attestation, checked: CheckedSignature | undefined, ak = akPublic) =>
+      authenticateQuote(shown, { akPublic: ak, qualifyingData, checked });
+    const bad = { ...quote, attest: toBase64(flip(attest, attest.length * 8 - 1)) };
+    const [good, refused] = await Promise.all([
+      CheckedSignature.of(quote, akPublic),
+      CheckedSignature.of(bad, akPublic),
+    ]);
+    expect(good?.tells(quote, akPublic)).toBe(true);
+    expect(authenticate(quote, good)).toEqual(authenticate(quote, undefined));
+    // The same refusal as without it, to the word.
+    const plain = outcome(() => authenticate(bad, undefined));
+    expect(plain).toMatchObject({ code: 'QUOTE_SIGNATURE' });
+    expect(outcome(() => authenticate(bad, refused))).toEqual(plain);
+    // Attack: what was found out about a good quote is handed in with a bad one, or with the good one and another AK.
+    expect(outcome(() => authenticate(bad, good))).toEqual(plain);
+    const otherAk = flip(akPublic, akPublic.length * 8 - 1);
+    expect(() => authenticate(quote, good, otherAk)).toThrow(code('QUOTE_SIGNATURE'));
+    // And a quote is not refused for what was found out about another.
+    expect(authenticate(quote, refused)).toEqual(authenticate(quote, undefined));
+    // The array of the AK is the caller's: what is written into it later was not verified.
+    const mine = akPublic.slice();
+    const underWay = CheckedSignature.of(quote, mine);
+    mine.set(otherAk);
+    const checked = await underWay;
+    expect(() => authenticate(quote, checked, mine)).toThrow(code('QUOTE_SIGNATURE'));
+    expect(checked?.tells(quote, akPublic)).toBe(true);
+    expect(await CheckedSignature.of({ ...quote, signature: 'AA==' }, akPublic)).toBeUndefined();
+  });
+
   test('is refused with any bit of its signature turned', () => {
     check(captured);
     // Stops a forged signature, another scheme or hash in its header, and a second spelling of its lengths.
@@ -178,7 +210,8 @@ describe.each(CAPTURED)('a quote of a real TPM: $name', (captured) => {
   });
 });
 
-const SELECT: readonly PcrSelection[] = [{ bank: 'sha256', pcrs: [0, 7] }];
+const PCRS = [0, 7];
+const SELECT: readonly PcrSelection[] = [{ bank: 'sha256', pcrs: PCRS }];
 const VALUES = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)];
 const NONCE = sha256(utf8('a question'));
 const OFFERED: PcrBank = { bank: 'sha256', values: { 0: toHex(at(VALUES, 0)), 7: toHex(at(VALUES, 1)) } };
@@ -189,7 +222,8 @@ describe.each<Scheme>(['ecdsa', 'rsassa', 'rsapss'])('what an AK signs by %s', (
   const judge = (quote: Attestation, offered: readonly PcrBank[] = [OFFERED]) =>
     quotedPcrs(authenticateQuote(quote, { akPublic: ak.public, qualifyingData: NONCE }), offered, {
       bank: 'sha256',
-      pcrs: [0, 7],
+      // The same array each time: what the AK quoted before is remembered by it.
+      pcrs: PCRS,
     });
 
   const flaws: readonly [string, EvidenceCode, Partial<QuoteFields>][] = [

@@ -2,7 +2,8 @@ import { sign as cryptoSign, generateKeyPairSync, type KeyObject } from 'node:cr
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { concat, fromBase64Url, Reader } from '@kallio/codec';
+import { concat, fromBase64Url, Reader, toHex } from '@kallio/codec';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { akTemplate, ekTemplate, signingKeyTemplate } from '../src/index.ts';
 import {
@@ -106,7 +107,31 @@ describe('a signature', () => {
     });
     expect(der).toEqual(Uint8Array.of(0x30, 7, 2, 2, 0, 0x80, 2, 1, 1));
   });
+
+  it('of ECDSA is written as DER whatever its numbers are', () => {
+    const number = fc.uint8Array({ minLength: 1, maxLength: 66 }).filter((bytes) => bytes.some(Boolean));
+    fc.assert(
+      fc.property(number, number, (r, s) => {
+        const body = integer(r) + integer(s);
+        const der = `30${length(body)}${body}`;
+        expect(toHex(ecdsaDer({ scheme: 'ecdsa', hash: 'sha256', r, s }))).toBe(der);
+      }),
+    );
+  });
 });
+
+/** A DER INTEGER of an unsigned number (X.690 sections 8.1.3 and 8.3), hexadecimal. */
+function integer(bytes: Uint8Array): string {
+  const digits = BigInt(`0x${toHex(bytes)}`).toString(16);
+  const whole = digits.length % 2 === 0 ? digits : `0${digits}`;
+  const positive = Number.parseInt(whole.slice(0, 2), 16) < 0x80 ? whole : `00${whole}`;
+  return `02${length(positive)}${positive}`;
+}
+
+function length(hex: string): string {
+  const bytes = (hex.length / 2).toString(16).padStart(2, '0');
+  return hex.length / 2 < 0x80 ? bytes : `81${bytes}`;
+}
 
 describe('a key that is too weak or unknown', () => {
   it('is refused: RSA-1024', async () => {

@@ -5,7 +5,7 @@ import type { Reference } from '../reference.ts';
 import { ALG } from '../structures/algorithms.ts';
 import type { NvPublic } from '../structures/nv-public.ts';
 import { type PcrSelection, writePcrSelections } from '../structures/pcr-selection.ts';
-import { readSized, writeSized } from '../structures/sized.ts';
+import { copySized, writeSized } from '../structures/sized.ts';
 import { writeTicket } from '../structures/ticket.ts';
 import type { Tpm } from '../tpm.ts';
 import { type NvProtection, nvReference } from './nv.ts';
@@ -101,6 +101,6 @@ export async function nvCertify(
 }
 
 function attested(reader: Reader): Attested {
-  const attest = readSized(reader, 4096, 'The attestation').slice();
+  const attest = copySized(reader, 4096, 'The attestation');
   return { attest, signature: reader.rest().slice() };
 }

@@ -2,7 +2,7 @@ import { Writer } from '@kallio/codec';
 import { type Authorization, type Protection, protect, type SessionUse } from '../authorization.ts';
 import type { Reference } from '../reference.ts';
 import type { Credential } from '../software/credential.ts';
-import { readSized, writeSized } from '../structures/sized.ts';
+import { copySized, writeSized } from '../structures/sized.ts';
 import type { Tpm } from '../tpm.ts';
 
 /** TPM2_MakeCredential (Part 3 section 12.6), with a loaded EK; `makeCredential` does the same without a TPM. */
@@ -20,8 +20,8 @@ export async function makeCredentialInTpm(
     ...protect(protection, 0),
     parameters: writeSized(writeSized(new Writer(), secret), objectName).finish(),
   });
-  const credentialBlob = readSized(response.parameters, 256, 'The credential').slice();
-  const encryptedSecret = readSized(response.parameters, 512, 'The encrypted secret').slice();
+  const credentialBlob = copySized(response.parameters, 256, 'The credential');
+  const encryptedSecret = copySized(response.parameters, 512, 'The encrypted secret');
   response.parameters.end('TPM2_MakeCredential');
   return { credentialBlob, encryptedSecret };
 }
@@ -48,7 +48,7 @@ export async function activateCredential(
     sessions: input.sessions ?? [],
     parameters: parameters.finish(),
   });
-  const secret = readSized(response.parameters, 64, 'The credential').slice();
+  const secret = copySized(response.parameters, 64, 'The credential');
   response.parameters.end('TPM2_ActivateCredential');
   return secret;
 }

@@ -9,7 +9,7 @@ import {
   nvName,
   parseNvPublic,
 } from '../structures/nv-public.ts';
-import { readSized, writeSized } from '../structures/sized.ts';
+import { copySized, readSized, writeSized } from '../structures/sized.ts';
 import { type Tpm, TpmResponseError } from '../tpm.ts';
 
 /** Reads and writes at most so much at once: every TPM can (TPM_PT_NV_BUFFER_MAX is 512 and more). */
@@ -80,7 +80,7 @@ export async function nvRead(tpm: Tpm, nv: NvPublic, protection: NvProtection = 
         .u16(offset)
         .finish(),
     });
-    parts.push(readSized(response.parameters, CHUNK, 'The NV data').slice());
+    parts.push(copySized(response.parameters, CHUNK, 'The NV data'));
     response.parameters.end('TPM2_NV_Read');
   }
   return concat(...parts);

@@ -3,7 +3,7 @@ import { type Protection, protect } from '../authorization.ts';
 import { HANDLE } from '../handles.ts';
 import type { Reference } from '../reference.ts';
 import { marshalPublic, type TpmtPublic } from '../structures/public.ts';
-import { readSized, writeSized } from '../structures/sized.ts';
+import { copySized, readSized, writeSized } from '../structures/sized.ts';
 import { readTicket, type Ticket } from '../structures/ticket.ts';
 import type { Tpm } from '../tpm.ts';
 
@@ -52,9 +52,9 @@ export async function createPrimary(
     returnsHandle: true,
   });
   const reader = response.parameters;
-  const area = readSized(reader, 1024, 'The public area').slice();
+  const area = copySized(reader, 1024, 'The public area');
   const creation = readCreation(reader);
-  const name = readSized(reader, 66, 'The name').slice();
+  const name = copySized(reader, 66, 'The name');
   reader.end('TPM2_CreatePrimary');
   return { handle: response.handle, public: area, name, creation };
 }
@@ -74,8 +74,8 @@ export async function create(
     parameters: creationOf(template, sensitive),
   });
   const reader = response.parameters;
-  const secret = readSized(reader, 2048, 'The private area').slice();
-  const area = readSized(reader, 1024, 'The public area').slice();
+  const secret = copySized(reader, 2048, 'The private area');
+  const area = copySized(reader, 1024, 'The public area');
   const creation = readCreation(reader);
   reader.end('TPM2_Create');
   return { private: secret, public: area, creation };
@@ -99,7 +99,7 @@ export async function load(
     parameters: parameters.finish(),
     returnsHandle: true,
   });
-  const name = readSized(response.parameters, 66, 'The name').slice();
+  const name = copySized(response.parameters, 66, 'The name');
   response.parameters.end('TPM2_Load');
   return { handle: response.handle, public: key.public, name };
 }
@@ -119,7 +119,7 @@ export async function loadExternal(
     parameters: writeSized(new Writer().u16(0), key).u32(hierarchy).finish(),
     returnsHandle: true,
   });
-  const name = readSized(response.parameters, 66, 'The name').slice();
+  const name = copySized(response.parameters, 66, 'The name');
   response.parameters.end('TPM2_LoadExternal');
   return { handle: response.handle, public: key, name };
 }
@@ -133,8 +133,8 @@ export async function readPublicArea(
   const guard = protect(protection, 0);
   const response = await tpm.execute({ name: 'TPM2_ReadPublic', code: 0x173, handles: [handle], ...guard });
   const reader = response.parameters;
-  const area = readSized(reader, 1024, 'The public area').slice();
-  const name = readSized(reader, 66, 'The name').slice();
+  const area = copySized(reader, 1024, 'The public area');
+  const name = copySized(reader, 66, 'The name');
   readSized(reader, 66, 'The qualified name');
   reader.end('TPM2_ReadPublic');
   return { public: area, name };
@@ -148,7 +148,7 @@ export async function unseal(tpm: Tpm, item: Reference, protection: Protection =
     handles: [item],
     ...protect(protection, 1),
   });
-  const data = readSized(response.parameters, 256, 'The sealed data').slice();
+  const data = copySized(response.parameters, 256, 'The sealed data');
   response.parameters.end('TPM2_Unseal');
   return data;
 }
@@ -164,6 +164,6 @@ function creationOf(template: TpmtPublic, sensitive: Sensitive): Uint8Array {
 
 function readCreation(reader: Reader): Creation {
   readSized(reader, 2048, 'The creation data');
-  const hash = readSized(reader, 64, 'The creation hash').slice();
+  const hash = copySized(reader, 64, 'The creation hash');
   return { hash, ticket: readTicket(reader) };
 }

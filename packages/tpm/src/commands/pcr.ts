@@ -2,7 +2,7 @@ import { Writer } from '@kallio/codec';
 import { type Protection, protect } from '../authorization.ts';
 import { type HashName, hashBytes, hashId, hashName } from '../structures/algorithms.ts';
 import { type PcrSelection, readPcrSelections, writePcrSelections } from '../structures/pcr-selection.ts';
-import { readSized, writeSized } from '../structures/sized.ts';
+import { copySized, writeSized } from '../structures/sized.ts';
 import type { Tpm } from '../tpm.ts';
 
 /** TPM2_PCR_Extend (Part 3 section 22.2). */
@@ -75,7 +75,7 @@ export async function pcrRead(
   const updateCounter = reader.u32('The update counter');
   const given = readPcrSelections(reader);
   const count = Math.min(reader.u32('The number of digests'), 8);
-  const digests = Array.from({ length: count }, () => readSized(reader, 64, 'A PCR value').slice());
+  const digests = Array.from({ length: count }, () => copySized(reader, 64, 'A PCR value'));
   reader.end('TPM2_PCR_Read');
   return { updateCounter, selections: given, digests };
 }

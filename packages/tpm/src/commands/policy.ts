@@ -3,7 +3,7 @@ import { type Protection, protect } from '../authorization.ts';
 import type { Reference } from '../reference.ts';
 import { Session } from '../sessions/session.ts';
 import { type PcrSelection, writePcrSelections } from '../structures/pcr-selection.ts';
-import { readSized, writeSized } from '../structures/sized.ts';
+import { copySized, readSized, writeSized } from '../structures/sized.ts';
 import { readTicket, type Ticket, writeTicket } from '../structures/ticket.ts';
 import type { Tpm } from '../tpm.ts';
 
@@ -86,7 +86,7 @@ export async function policyAuthorize(tpm: Tpm, session: Reference, approved: Ap
 /** TPM2_PolicyGetDigest (Part 3 section 23.19). */
 export async function policyGetDigest(tpm: Tpm, session: Reference): Promise<Uint8Array> {
   const { parameters } = await tpm.execute({ name: 'TPM2_PolicyGetDigest', code: 0x189, handles: [session] });
-  const digest = readSized(parameters, 64, 'The policy digest').slice();
+  const digest = copySized(parameters, 64, 'The policy digest');
   parameters.end('TPM2_PolicyGetDigest');
   return digest;
 }

@@ -6,7 +6,7 @@ import { Session } from '../sessions/session.ts';
 import { shareSeed } from '../software/seed.ts';
 import { ALG, type HashName, hashBytes, hashId } from '../structures/algorithms.ts';
 import type { EccPublic, RsaPublic } from '../structures/public.ts';
-import { readSized, writeSized } from '../structures/sized.ts';
+import { copySized, writeSized } from '../structures/sized.ts';
 import type { Tpm } from '../tpm.ts';
 
 const SESSION_TYPE = { hmac: 0x00, policy: 0x01, trial: 0x03 } as const;
@@ -60,7 +60,7 @@ async function start(
 ): Promise<{ handle: number; nonceTpm: Uint8Array }> {
   const name = 'TPM2_StartAuthSession';
   const response = await tpm.execute({ name, code: 0x176, handles, parameters, returnsHandle: true });
-  const nonceTpm = readSized(response.parameters, 64, 'The TPM’s nonce').slice();
+  const nonceTpm = copySized(response.parameters, 64, 'The TPM’s nonce');
   response.parameters.end(name);
   return { handle: response.handle, nonceTpm };
 }

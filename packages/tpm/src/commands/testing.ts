@@ -1,6 +1,6 @@
 import { Writer } from '@kallio/codec';
 import { decodeResponseCode, type ResponseCode } from '../response-code.ts';
-import { readSized } from '../structures/sized.ts';
+import { copySized } from '../structures/sized.ts';
 import type { Tpm } from '../tpm.ts';
 
 /** TPM2_SelfTest (Part 3 section 10.2). */
@@ -18,7 +18,7 @@ export interface TestResult {
 /** TPM2_GetTestResult (Part 3 section 10.4): answered in failure mode too. */
 export async function getTestResult(tpm: Tpm): Promise<TestResult> {
   const { parameters } = await tpm.execute({ name: 'TPM2_GetTestResult', code: 0x17c });
-  const data = readSized(parameters, 2048, 'The test’s data').slice();
+  const data = copySized(parameters, 2048, 'The test’s data');
   const code = parameters.u32('The test’s result');
   parameters.end('TPM2_GetTestResult');
   return { data, result: decodeResponseCode(code) };

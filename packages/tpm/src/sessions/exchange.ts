@@ -4,7 +4,7 @@ import type { Authorization, SessionUse } from '../authorization.ts';
 import { entityName, type Reference } from '../reference.ts';
 import type { HashName } from '../structures/algorithms.ts';
 import type { TpmCode } from '../structures/error.ts';
-import { readSized, writeSized } from '../structures/sized.ts';
+import { copySized, readSized, writeSized } from '../structures/sized.ts';
 
 /** The part of a command that its sessions cover. */
 export interface Covered {
@@ -65,7 +65,7 @@ export class Exchange {
   /** Checks the response's authorization area, and gives its parameters in the clear. */
   open(parameters: Uint8Array, area: Reader): Uint8Array {
     const answers = this.#parts.map((part) => {
-      const nonce = readSized(area, 64, 'A response nonce').slice();
+      const nonce = copySized(area, 64, 'A response nonce');
       const attributes = area.u8('Response session attributes');
       const hmac = readSized(area, 64, 'A response HMAC');
       return { part, nonce, attributes, hmac };

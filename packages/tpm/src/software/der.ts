@@ -41,5 +41,7 @@ function integerBytes(bytes: Uint8Array, first: number): number {
 function writeInteger(der: Uint8Array, at: number, bytes: Uint8Array, first: number, length: number): void {
   der[at] = 0x02;
   der[at + 1] = length;
-  der.set(bytes.subarray(first), at + 2 + length - (bytes.length - first));
+  // From the end: what is left of the length is the zero that keeps the number positive.
+  const end = at + 2 + length;
+  for (let i = bytes.length - 1; i >= first; i--) der[end - bytes.length + i] = bytes[i] ?? 0;
 }

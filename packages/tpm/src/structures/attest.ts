@@ -1,7 +1,7 @@
 import { KallioError, Reader } from '@kallio/codec';
 import type { TpmCode } from './error.ts';
 import { type PcrSelection, readPcrSelections } from './pcr-selection.ts';
-import { readSized } from './sized.ts';
+import { copySized } from './sized.ts';
 
 /** TPMS_CLOCK_INFO (Part 2 section 10.11.1). `clock` is in milliseconds of TPM time. */
 export interface ClockInfo {
@@ -73,8 +73,8 @@ export function parseAttest(bytes: Uint8Array): TpmsAttest {
     );
   }
   const type = reader.u16('The type of an attestation');
-  const qualifiedSigner = readSized(reader, 66, 'The qualified signer').slice();
-  const extraData = readSized(reader, 64, 'The qualifying data').slice();
+  const qualifiedSigner = copySized(reader, 66, 'The qualified signer');
+  const extraData = copySized(reader, 64, 'The qualifying data');
   const clockInfo = {
     clock: reader.u64('The clock'),
     resetCount: reader.u32('The reset count'),
@@ -95,29 +95,29 @@ function readBody(reader: Reader, type: number, common: AttestCommon): TpmsAttes
         type: 'quote',
         ...common,
         select: readPcrSelections(reader),
-        digest: readSized(reader, 64, 'The PCR digest').slice(),
+        digest: copySized(reader, 64, 'The PCR digest'),
       };
     case ST_ATTEST_CERTIFY:
       return {
         type: 'certify',
         ...common,
-        name: readSized(reader, 66, 'The certified name').slice(),
-        qualifiedName: readSized(reader, 66, 'The certified qualified name').slice(),
+        name: copySized(reader, 66, 'The certified name'),
+        qualifiedName: copySized(reader, 66, 'The certified qualified name'),
       };
     case ST_ATTEST_CREATION:
       return {
         type: 'creation',
         ...common,
-        name: readSized(reader, 66, 'The created object’s name').slice(),
-        creationHash: readSized(reader, 64, 'The creation hash').slice(),
+        name: copySized(reader, 66, 'The created object’s name'),
+        creationHash: copySized(reader, 64, 'The creation hash'),
       };
     case ST_ATTEST_NV:
       return {
         type: 'nv',
         ...common,
-        indexName: readSized(reader, 66, 'The NV index’s name').slice(),
+        indexName: copySized(reader, 66, 'The NV index’s name'),
         offset: reader.u16('The NV offset'),
-        contents: readSized(reader, 2048, 'The NV contents').slice(),
+        contents: copySized(reader, 2048, 'The NV contents'),
       };
     default:
       throw new KallioError<TpmCode>(

@@ -1,5 +1,5 @@
 import { Reader, Writer } from '@kallio/codec';
-import { readSized, writeSized } from './sized.ts';
+import { copySized, writeSized } from './sized.ts';
 
 /** TPMS_CONTEXT (Part 2 section 14.5): an object or session, encrypted to its TPM for this boot. */
 export interface SavedContext {
@@ -19,7 +19,7 @@ export function parseContext(bytes: Uint8Array): SavedContext {
     sequence: reader.u64('The context’s sequence number'),
     savedHandle: reader.u32('The context’s handle'),
     hierarchy: reader.u32('The context’s hierarchy'),
-    blob: readSized(reader, MAX_CONTEXT, 'The context').slice(),
+    blob: copySized(reader, MAX_CONTEXT, 'The context'),
   };
   reader.end('A TPMS_CONTEXT');
   return context;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { concat, Reader, Writer } from '@kallio/codec';
 import { type HashName, hashId, hashName } from './algorithms.ts';
-import { readSized, writeSized } from './sized.ts';
+import { copySized, writeSized } from './sized.ts';
 
 /** TPMS_NV_PUBLIC (Part 2 section 13.6). */
 export interface NvPublic {
@@ -34,7 +34,7 @@ export function parseNvPublic(bytes: Uint8Array): NvPublic {
     index: reader.u32('The NV index'),
     nameAlg: hashName(reader.u16('The NV name algorithm')),
     attributes: reader.u32('The NV attributes'),
-    authPolicy: readSized(reader, 64, 'The NV policy').slice(),
+    authPolicy: copySized(reader, 64, 'The NV policy'),
     dataSize: reader.u16('The NV size'),
   };
   reader.end('A TPMS_NV_PUBLIC');

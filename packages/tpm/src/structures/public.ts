@@ -3,7 +3,7 @@ import { concat, KallioError, Reader, Writer } from '@kallio/codec';
 import { ALG, type CurveName, curveId, curveName, type HashName, hashId, hashName } from './algorithms.ts';
 import { decodeAttributes, encodeAttributes, type ObjectAttributes } from './attributes.ts';
 import type { TpmCode } from './error.ts';
-import { readSized, writeSized } from './sized.ts';
+import { copySized, writeSized } from './sized.ts';
 
 /** A signing scheme (TPMT_SIG_SCHEME) or none. */
 export type SigningScheme =
@@ -78,7 +78,7 @@ function readPublic(reader: Reader): TpmtPublic {
   const attributes = decodeAttributes(word);
   // A reserved bit would count towards the Name and be lost when the structure is written again.
   if (encodeAttributes(attributes) !== word) throw malformed('A reserved attribute bit of this key is set.');
-  const authPolicy = readSized(reader, 64, 'The policy digest of a key').slice();
+  const authPolicy = copySized(reader, 64, 'The policy digest of a key');
   const common = { nameAlg, attributes, authPolicy };
   switch (type) {
     case ALG.rsa:
@@ -89,7 +89,7 @@ function readPublic(reader: Reader): TpmtPublic {
         scheme: readScheme(reader),
         keyBits: reader.u16('The size of an RSA key'),
         exponent: reader.u32('The exponent of an RSA key'),
-        modulus: readSized(reader, MAX_UNIQUE, 'The modulus of an RSA key').slice(),
+        modulus: copySized(reader, MAX_UNIQUE, 'The modulus of an RSA key'),
       };
     case ALG.ecc: {
       const symmetric = readSymmetric(reader);
@@ -97,8 +97,8 @@ function readPublic(reader: Reader): TpmtPublic {
       const curve = curveName(reader.u16('The curve of a key'));
       const kdf = reader.u16('The KDF of a key');
       if (kdf !== ALG.null) throw malformed('An ECC key with a KDF of its own is not known here.');
-      const x = readSized(reader, 66, 'The x coordinate of a key').slice();
-      const y = readSized(reader, 66, 'The y coordinate of a key').slice();
+      const x = copySized(reader, 66, 'The x coordinate of a key');
+      const y = copySized(reader, 66, 'The y coordinate of a key');
       return { type: 'ecc', ...common, symmetric, scheme, curve, x, y };
     }
     case ALG.keyedhash:
@@ -106,7 +106,7 @@ function readPublic(reader: Reader): TpmtPublic {
         type: 'keyedhash',
         ...common,
         scheme: readScheme(reader),
-        unique: readSized(reader, 64, 'The unique field of an object').slice(),
+        unique: copySized(reader, 64, 'The unique field of an object'),
       };
     default:
       throw new KallioError<TpmCode>(

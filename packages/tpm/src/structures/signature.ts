@@ -1,7 +1,7 @@
 import { KallioError, Reader, Writer } from '@kallio/codec';
 import { ALG, type HashName, hashId, hashName } from './algorithms.ts';
 import type { TpmCode } from './error.ts';
-import { readSized, writeSized } from './sized.ts';
+import { copySized, writeSized } from './sized.ts';
 
 /** TPMT_SIGNATURE (Part 2 section 11.3.4). */
 export type TpmtSignature =
@@ -25,14 +25,14 @@ export function readSignature(reader: Reader): TpmtSignature {
       return {
         scheme: scheme === ALG.rsassa ? 'rsassa' : 'rsapss',
         hash: hashName(reader.u16('The hash of a signature')),
-        signature: readSized(reader, 512, 'An RSA signature').slice(),
+        signature: copySized(reader, 512, 'An RSA signature'),
       };
     case ALG.ecdsa:
       return {
         scheme: 'ecdsa',
         hash: hashName(reader.u16('The hash of a signature')),
-        r: readSized(reader, 66, 'r of a signature').slice(),
-        s: readSized(reader, 66, 's of a signature').slice(),
+        r: copySized(reader, 66, 'r of a signature'),
+        s: copySized(reader, 66, 's of a signature'),
       };
     default:
       throw new KallioError<TpmCode>(

@@ -3,6 +3,15 @@ import type { TpmCode } from './error.ts';
 
 /** Reads a TPM2B: a 16-bit size and so many bytes (Part 2, section 10.4). `max` bounds the size. */
 export function readSized(reader: Reader, max: number, what: string): Uint8Array {
+  return reader.bytes(readSize(reader, max, what), what);
+}
+
+/** As {@link readSized}, as an array of its own. */
+export function copySized(reader: Reader, max: number, what: string): Uint8Array {
+  return reader.copy(readSize(reader, max, what), what);
+}
+
+function readSize(reader: Reader, max: number, what: string): number {
   const size = reader.u16(`${what}'s size`);
   if (size > max) {
     throw new KallioError<TpmCode>(
@@ -13,7 +22,7 @@ export function readSized(reader: Reader, max: number, what: string): Uint8Array
       },
     );
   }
-  return reader.bytes(size, what);
+  return size;
 }
 
 /** Writes a TPM2B. */

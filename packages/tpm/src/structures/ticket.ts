@@ -1,5 +1,5 @@
 import type { Reader, Writer } from '@kallio/codec';
-import { readSized, writeSized } from './sized.ts';
+import { copySized, writeSized } from './sized.ts';
 
 /** A proof by a TPM to itself that it did something before: TPMT_TK_… (Part 2 sections 10.7.3 to 10.7.6). */
 export interface Ticket {
@@ -13,7 +13,7 @@ export function readTicket(reader: Reader): Ticket {
   return {
     tag: reader.u16('The ticket’s tag'),
     hierarchy: reader.u32('The ticket’s hierarchy'),
-    digest: readSized(reader, 64, 'The ticket’s digest').slice(),
+    digest: copySized(reader, 64, 'The ticket’s digest'),
   };
 }
 
