@@ -79,7 +79,7 @@ function watchMemory(site: Site): { stop(): Promise<{ at: number; mb: number }[]
   const seen: { at: number; mb: number }[] = [];
   const begin = performance.now();
   const look = async () => {
-    const mb = (await site.resident()) / 2 ** 20;
+    const mb = (await site.usage()).resident / 2 ** 20;
     const at = performance.now() - begin;
     seen.push({ at, mb });
     progress(`${Math.round(at / 1000)} s: the server has ${mb.toFixed(0)} MB`);

@@ -14,12 +14,18 @@ import { IMAGE, IMAGE_REFERENCE, type Machine, type Model, policyFor } from '../
 export const HOW =
   'attesters sign with software keys and stand admitted in the store from the start; their certificates they earn over the protocol';
 
+/** Resident memory in bytes, and processor time of all threads since the start. */
+export interface Usage {
+  readonly resident: number;
+  readonly processorMs: number;
+}
+
 /** A server with its data on disk, in a process of its own. */
 export interface Site {
   readonly port: number;
   readonly ca: string;
-  /** Resident memory of the server, bytes. */
-  resident(): Promise<number>;
+  /** What the server takes now. */
+  usage(): Promise<Usage>;
   stop(): Promise<void>;
 }
 
@@ -65,9 +71,9 @@ async function start(dataDir: string, ca: string, root: string): Promise<Site> {
   return {
     port: Number(new URL(url).port),
     ca,
-    resident: async () => {
-      server.send('memory');
-      return (await answer<{ resident: number }>(server)).resident;
+    usage: () => {
+      server.send('usage');
+      return answer<Usage>(server);
     },
     stop: async () => {
       const gone = once(server, 'exit');

@@ -3,6 +3,7 @@ import {
   type Attestation,
   authenticateQuote,
   type Binding,
+  type CheckedSignature,
   type EvidenceMessage,
   IMA_PCR,
   INSTANCE_PCR,
@@ -39,6 +40,8 @@ export interface AppraisalInput {
   readonly expected: Omit<Binding, 'parts'>;
   /** TPMT_PUBLIC of the enrolled AK. */
   readonly akPublic: Uint8Array;
+  /** What became of the quote's signature, where it was verified ahead; otherwise it is verified here. */
+  readonly checked?: CheckedSignature | undefined;
   /** Who vouches for the TPM, as the verifier knows. Left out, nobody who counts. */
   readonly endorsement?: Endorsement;
   /** What was kept of this attester's last authentic evidence. */
@@ -279,7 +282,7 @@ function tierNotAllowed(tier: Tier, policy: AppraisalPolicy): Refusal<AppraisalC
 
 /** The verified quote, or why it is none. None of these checks is policy. */
 function authenticate(
-  { message, expected, akPublic, policy }: AppraisalInput,
+  { message, expected, akPublic, policy, checked }: AppraisalInput,
   { pcrs }: CompiledPolicy,
   digests: PartDigests,
 ): VerifiedQuote | Refusal<AppraisalCode> {
@@ -310,7 +313,7 @@ function authenticate(
   }
   return verifiedQuote(message, () => {
     const binding: Binding = { ...expected, parts: partsOf(message, digests) };
-    return { akPublic, qualifyingData: qualifyingData(binding), bank: policy.bank, pcrs };
+    return { akPublic, checked, qualifyingData: qualifyingData(binding), bank: policy.bank, pcrs };
   });
 }
 

@@ -1,15 +1,9 @@
-import { borrowBase64, KallioError, sameBytes } from '@kallio/codec';
-import {
-  type HashName,
-  parseAttest,
-  parseSignature,
-  type QuoteAttest,
-  type TpmtSignature,
-  verifySignature,
-} from '@kallio/tpm/structures';
+import { KallioError, sameBytes } from '@kallio/codec';
+import { type HashName, parseAttest, type QuoteAttest } from '@kallio/tpm/structures';
 import { evidenceError } from './error.ts';
-import { type KnownAk, knownAk } from './known-ak.ts';
+import type { KnownAk } from './known-ak.ts';
 import type { Attestation } from './message.ts';
+import { type CheckedSignature, sentenceOf, signedBytes } from './quote-signature.ts';
 
 /** What a quote is held against. */
 export interface QuoteExpectation {
@@ -20,6 +14,8 @@ export interface QuoteExpectation {
   /** The one bank and the PCRs, ascending, that are to be judged. */
   readonly bank: HashName;
   readonly pcrs: readonly number[];
+  /** What became of the signature, where it was verified before. Of another quote, or another AK, it counts for nothing. */
+  readonly checked?: CheckedSignature | undefined;
 }
 
 /** A quote whose signature and binding hold. */
@@ -37,22 +33,9 @@ export interface AuthenticQuote {
  */
 export function authenticateQuote(
   quote: Attestation,
-  { akPublic, qualifyingData }: Pick<QuoteExpectation, 'akPublic' | 'qualifyingData'>,
+  { akPublic, qualifyingData, checked }: Pick<QuoteExpectation, 'akPublic' | 'qualifyingData' | 'checked'>,
 ): AuthenticQuote {
-  const bytes = decoded(quote.attest, '/quote/attest');
-  const signature = signatureOf(decoded(quote.signature, '/quote/signature'));
-  let ak: KnownAk;
-  // Stops evidence of any TPM but the enrolled one, and any change to what it signed.
-  try {
-    ak = knownAk(akPublic);
-    verifySignature(ak.area, bytes, signature);
-  } catch (cause) {
-    throw evidenceError(
-      'QUOTE_SIGNATURE',
-      `The quote is not signed by the attester’s AK: ${sentenceOf(cause)}`,
-      { pointer: '/quote/signature', cause },
-    );
-  }
+  const { ak, bytes, signature } = signedBytes(quote, akPublic, checked);
   const attest = attestOf(bytes);
   // Stops other things the AK signs (a certification, a creation proof) from being shown as a quote.
   if (attest.type !== 'quote') {
@@ -71,28 +54,6 @@ export function authenticateQuote(
   return { attest, hash: signature.hash, ak };
 }
 
-function decoded(text: string, pointer: string): Uint8Array {
-  try {
-    return borrowBase64(text);
-  } catch (cause) {
-    throw evidenceError('QUOTE_MALFORMED', 'A part of the quote is not canonical base64.', {
-      pointer,
-      cause,
-    });
-  }
-}
-
-function signatureOf(bytes: Uint8Array): TpmtSignature {
-  try {
-    return parseSignature(bytes);
-  } catch (cause) {
-    throw evidenceError('QUOTE_MALFORMED', `The signature can’t be read: ${sentenceOf(cause)}`, {
-      pointer: '/quote/signature',
-      cause,
-    });
-  }
-}
-
 function attestOf(bytes: Uint8Array) {
   try {
     return parseAttest(bytes);
@@ -108,10 +69,4 @@ function attestOf(bytes: Uint8Array) {
       { pointer: '/quote/attest', cause },
     );
   }
-}
-
-/** A refusal's sentence. Anything that is not a refusal is a fault of this program and goes on up. */
-function sentenceOf(cause: unknown): string {
-  if (cause instanceof KallioError) return cause.message;
-  throw cause;
 }

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import {
   type Attestation,
   authenticateQuote,
+  CheckedSignature,
   type EvidenceCode,
   type PcrBank,
   QUOTED_PCRS,
@@ -91,6 +92,37 @@ describe.each(CAPTURED)('a quote of a real TPM: $name', (captured) => {
       seen.add('code' in result ? result.code : `bit ${bit} is believed`);
     }
     expect([...seen]).toEqual(['QUOTE_SIGNATURE']);
+  });
+
+  test('needs no second verification where it was verified ahead; what was found counts for it alone', async () => {
+    const { akPublic, qualifyingData, quote } = captured;
+    const authenticate = (shown: Attestation, checked: CheckedSignature | undefined, ak = akPublic) =>
+      authenticateQuote(shown, { akPublic: ak, qualifyingData, checked });
+    const bad = { ...quote, attest: toBase64(flip(attest, attest.length * 8 - 1)) };
+    const [good, refused] = await Promise.all([
+      CheckedSignature.of(quote, akPublic),
+      CheckedSignature.of(bad, akPublic),
+    ]);
+    expect(good?.tells(quote, akPublic)).toBe(true);
+    expect(authenticate(quote, good)).toEqual(authenticate(quote, undefined));
+    // The same refusal as without it, to the word.
+    const plain = outcome(() => authenticate(bad, undefined));
+    expect(plain).toMatchObject({ code: 'QUOTE_SIGNATURE' });
+    expect(outcome(() => authenticate(bad, refused))).toEqual(plain);
+    // Attack: what was found out about a good quote is handed in with a bad one, or with the good one and another AK.
+    expect(outcome(() => authenticate(bad, good))).toEqual(plain);
+    const otherAk = flip(akPublic, akPublic.length * 8 - 1);
+    expect(() => authenticate(quote, good, otherAk)).toThrow(code('QUOTE_SIGNATURE'));
+    // And a quote is not refused for what was found out about another.
+    expect(authenticate(quote, refused)).toEqual(authenticate(quote, undefined));
+    // The array of the AK is the caller's: what is written into it later was not verified.
+    const mine = akPublic.slice();
+    const underWay = CheckedSignature.of(quote, mine);
+    mine.set(otherAk);
+    const checked = await underWay;
+    expect(() => authenticate(quote, checked, mine)).toThrow(code('QUOTE_SIGNATURE'));
+    expect(checked?.tells(quote, akPublic)).toBe(true);
+    expect(await CheckedSignature.of({ ...quote, signature: 'AA==' }, akPublic)).toBeUndefined();
   });
 
   test('is refused with any bit of its signature turned', () => {

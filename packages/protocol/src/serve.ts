@@ -84,7 +84,7 @@ export function createApp(options: FastifyServerOptions & { readonly https?: obj
       const given = httpPart === 'body' ? value : Value.Convert(schema, value);
       return { value: decodeShape(schema, given, 'REQUEST_INVALID', 'This request') };
     } catch (error) {
-      return { error: error instanceof Error ? error : new Error(String(error)) };
+      return { error: asError(error) };
     }
   });
   app.removeAllContentTypeParsers();
@@ -93,7 +93,7 @@ export function createApp(options: FastifyServerOptions & { readonly https?: obj
       const bytes = typeof body === 'string' ? Buffer.from(body) : body;
       done(null, bytes.length === 0 ? undefined : parseJson(bytes, { maxBytes: bytes.length, maxDepth: 64 }));
     } catch (error) {
-      done(error instanceof Error ? error : new Error(String(error)));
+      done(asError(error));
     }
   });
   app.setNotFoundHandler((request, reply) =>
@@ -145,10 +145,21 @@ export function serve<R extends Route>(
     },
     ...(options.bodyLimit === undefined ? {} : { bodyLimit: options.bodyLimit }),
     // Before the body is read: who may not call makes the server parse nothing.
-    onRequest: async (request) => {
-      const principal = await authenticate(request);
-      requireAccess(principal, declared.access);
-      callers.set(request, principal);
+    // Without a promise, unless finding out who calls needs one.
+    onRequest: (request, _reply, done) => {
+      const refused = (principal: Principal): Error | undefined => {
+        callers.set(request, principal);
+        return attempt(() => requireAccess(principal, declared.access));
+      };
+      let principal: Principal | Promise<Principal>;
+      try {
+        principal = authenticate(request);
+      } catch (error) {
+        done(asError(error));
+        return;
+      }
+      if (principal instanceof Promise) principal.then(refused, asError).then(done, done);
+      else done(refused(principal));
     },
     handler: async (request, reply) => {
       const principal = callers.get(request);
@@ -158,6 +169,19 @@ export function serve<R extends Route>(
       return reply.code(options.status ?? 200).send(answer);
     },
   });
+}
+
+function attempt(work: () => void): Error | undefined {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return asError(error);
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** Throws unless the principal may do what a route with this access does. */

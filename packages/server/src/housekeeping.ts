@@ -20,8 +20,7 @@ export function tidy(store: Store, config: ServerConfig, now: Date): void {
   store.certificates.prune(time);
   store.continuity.prune();
   store.results.prune(before);
-  store.basis.prune(before);
-  store.evidence.prune(before);
+  store.basis.prune(before, store.results.previousBefore(before));
   store.events.prune(before);
 }
 
@@ -34,10 +33,5 @@ const MOST_THINNED = 500;
  */
 export function thinOut(store: Store, config: ServerConfig, now: Date): void {
   const before = now.getTime() - config.retention.steadyHours * HOUR_MS;
-  store.transaction(() => {
-    for (const { evidence, previous } of store.results.thin(before, MOST_THINNED)) {
-      store.evidence.forget(evidence);
-      if (previous !== undefined) store.basis.forgetState(previous);
-    }
-  });
+  store.transaction(() => store.results.thin(before, MOST_THINNED));
 }

@@ -11,6 +11,14 @@ export class Recent<K, V> {
     return this.#entries.get(key);
   }
 
+  delete(key: K): void {
+    this.#entries.delete(key);
+  }
+
+  clear(): void {
+    this.#entries.clear();
+  }
+
   set(key: K, value: V): void {
     const [oldest] = this.#entries.keys();
     if (this.#entries.size >= this.#most && oldest !== undefined) this.#entries.delete(oldest);

@@ -46,6 +46,7 @@ function attester(name: string) {
             ear: '',
             record: { ...record, platform, evidence: digest('evidence') },
           },
+          {},
           false,
         );
         fresh.store.continuity.set(claim, from, value, result);

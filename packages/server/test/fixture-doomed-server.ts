@@ -7,7 +7,7 @@ let armed = false;
 
 DatabaseSync.prototype.prepare = new Proxy(DatabaseSync.prototype.prepare, {
   apply(prepare, database, [sql, ...others]) {
-    armed ||= String(sql).startsWith('INSERT INTO evidence');
+    armed ||= String(sql).startsWith('INSERT INTO results');
     return Reflect.apply(prepare, database, [sql, ...others]);
   },
 });

@@ -1,5 +1,6 @@
+import { createHmac, randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { Nonces } from '../src/attestation/nonces.ts';
+import { Mac, Nonces, type NonceTerms } from '../src/attestation/nonces.ts';
 import { Turns } from '../src/attestation/turns.ts';
 import { freshStore, T } from './fixture-store.ts';
 
@@ -7,13 +8,15 @@ const fresh = freshStore();
 const now = new Date(T);
 const terms = { attester: 'a', purpose: 'session-open', session: 'session-1' } as const;
 const code = (c: string) => expect.objectContaining({ code: c });
+const spend = (nonces: Nonces, nonce: string, on: NonceTerms = terms, at = now) =>
+  nonces.spend(nonces.recognise(nonce, on, at));
 
 describe('a nonce', () => {
   it('is spent once', () => {
     const nonces = new Nonces(fresh.store, 60);
     const { nonce } = nonces.issue(terms, now);
-    nonces.spend(nonce, terms, now);
-    expect(() => nonces.spend(nonce, terms, now)).toThrow(code('NONCE_SPENT'));
+    spend(nonces, nonce);
+    expect(() => spend(nonces, nonce)).toThrow(code('NONCE_SPENT'));
   });
 
   it.each([
@@ -24,34 +27,49 @@ describe('a nonce', () => {
   ] as const)('is of no use for %s', (_, other) => {
     const nonces = new Nonces(fresh.store, 60);
     const { nonce } = nonces.issue(terms, now);
-    expect(() => nonces.spend(nonce, other, now)).toThrow(code('NONCE_UNKNOWN'));
-    nonces.spend(nonce, terms, now);
+    expect(() => spend(nonces, nonce, other)).toThrow(code('NONCE_UNKNOWN'));
+    spend(nonces, nonce);
+  });
+
+  it('is never the same twice, in one moment and on the same terms', () => {
+    const nonces = new Nonces(fresh.store, 60);
+    const many = Array.from({ length: 2000 }, () => nonces.issue(terms, now).nonce);
+    expect(new Set(many).size).toBe(many.length);
   });
 
   it('ends with its time', () => {
     const nonces = new Nonces(fresh.store, 60);
     const { nonce, expiresAt } = nonces.issue(terms, now);
-    expect(() => nonces.spend(nonce, terms, new Date(expiresAt))).toThrow(code('NONCE_EXPIRED'));
-    nonces.spend(nonce, terms, new Date(expiresAt - 1));
+    expect(() => spend(nonces, nonce, terms, new Date(expiresAt))).toThrow(code('NONCE_EXPIRED'));
+    spend(nonces, nonce, terms, new Date(expiresAt - 1));
   });
 
   it('can’t be made up', () => {
     const nonces = new Nonces(fresh.store, 60);
     const { nonce } = nonces.issue(terms, now);
     const altered = `${nonce.slice(0, -1)}${nonce.endsWith('0') ? '1' : '0'}`;
-    expect(() => nonces.spend(altered, terms, now)).toThrow(code('NONCE_UNKNOWN'));
-    expect(() => nonces.spend('00'.repeat(32), terms, now)).toThrow(code('NONCE_UNKNOWN'));
+    expect(() => spend(nonces, altered)).toThrow(code('NONCE_UNKNOWN'));
+    expect(() => spend(nonces, '00'.repeat(32))).toThrow(code('NONCE_UNKNOWN'));
   });
 
   it('outlives a restart of the server, spent or not', () => {
     const before = new Nonces(fresh.store, 60);
     const [spent, unspent] = [before.issue(terms, now).nonce, before.issue(terms, now).nonce];
-    before.spend(spent, terms, now);
+    spend(before, spent);
     fresh.reopen();
     const after = new Nonces(fresh.store, 60);
-    expect(() => after.spend(spent, terms, now)).toThrow(code('NONCE_SPENT'));
-    after.spend(unspent, terms, now);
+    expect(() => spend(after, spent)).toThrow(code('NONCE_SPENT'));
+    spend(after, unspent);
   });
+});
+
+it('is made with HMAC-SHA256', () => {
+  const key = new Uint8Array(randomBytes(32));
+  const mac = new Mac(key);
+  for (const length of [0, 1, 55, 56, 63, 64, 65, 1000]) {
+    const message = new Uint8Array(randomBytes(length));
+    expect(Buffer.from(mac.over(message))).toEqual(createHmac('sha256', key).update(message).digest());
+  }
 });
 
 describe('turns', () => {

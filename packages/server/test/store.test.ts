@@ -7,6 +7,13 @@ import { claimOf, freshStore, T } from './fixture-store.ts';
 
 const fresh = freshStore();
 
+/** Does it, reads what came of it, and takes it back. */
+function undo(work: () => unknown, read: () => unknown = () => undefined): never {
+  work();
+  read();
+  throw new Error('undone');
+}
+
 describe('the store', () => {
   it('keeps what was committed over a restart', () => {
     fresh.store.claims.insert(claimOf('a', 'ek1'), 'admitted', undefined, 'test', T);
@@ -22,6 +29,25 @@ describe('the store', () => {
       }),
     ).toThrow('half-way');
     expect(fresh.store.claims.admittedAs('a')).toBeUndefined();
+  });
+
+  it('remembers who is admitted as it is on disk: a decision counts at once, one taken back never', () => {
+    const { claim } = fresh.store.claims.insert(claimOf('a', 'ek1'), 'admitted', undefined, 'test', T);
+    const admitted = () => fresh.store.claims.admittedAs('a')?.claim;
+    expect([admitted(), admitted()]).toEqual([claim, claim]);
+    const refuse = () => fresh.store.claims.decide(claim, 'refused', undefined, 'test', T);
+    const within: unknown[] = [];
+    const both = () => undo(refuse, () => within.push(admitted()));
+    expect(() => fresh.store.transaction(both)).toThrow('undone');
+    expect(within).toEqual([undefined]);
+    expect(admitted()).toBe(claim);
+    refuse();
+    expect(admitted()).toBeUndefined();
+    // Admitted and taken back: what was read meanwhile must not stay.
+    const admit = () => fresh.store.claims.decide(claim, 'admitted', undefined, 'test', T);
+    expect(() => fresh.store.transaction(() => undo(admit, () => within.push(admitted())))).toThrow('undone');
+    expect(within).toEqual([undefined, claim]);
+    expect(admitted()).toBeUndefined();
   });
 
   it('refuses a file that a newer server wrote', () => {
@@ -205,15 +231,6 @@ describe('a session’s record', () => {
     db.close();
     expect(fresh.store.sessions.chainHolds(id)).toBe(false);
   });
-
-  it('keeps its evidence when older evidence is forgotten', () => {
-    opened();
-    const other = digestOf(utf8('other'));
-    fresh.store.evidence.put(other, 'a', T, utf8('other'));
-    fresh.store.evidence.prune(T + 1);
-    expect(fresh.store.evidence.get(evidence)).toEqual(utf8('evidence'));
-    expect(fresh.store.evidence.get(other)).toBeUndefined();
-  });
 });
 
 describe('file manifests of an image', () => {
@@ -227,7 +244,10 @@ describe('file manifests of an image', () => {
     fresh.store.images.name(image, files, 'session-1', 0);
     fresh.store.images.name(image, files, 'session-1', 1);
     expect(fresh.store.images.fileManifestOf(image)).toBe(files);
-    fresh.store.images.name(image, digestOf(utf8('other files')), 'session-1', 2);
+    const other = () => fresh.store.images.name(image, digestOf(utf8('other files')), 'session-1', 2);
+    expect(() => fresh.store.transaction(() => undo(other))).toThrow('undone');
+    expect(fresh.store.images.fileManifestOf(image)).toBe(files);
+    other();
     expect(fresh.store.images.fileManifestOf(image)).toBeUndefined();
   });
 });

@@ -3,6 +3,11 @@ import { KallioError } from '@kallio/codec';
 import type { StoreCode } from './error.ts';
 import { integer } from './row.ts';
 
+/** Pages that stay in memory. */
+const CACHE_KIB = 32 * 1024;
+/** Pages of the write-ahead log (4 KiB) after which they go to the file: a page written often goes there once. */
+const CHECKPOINT_PAGES = 8192;
+
 /**
  * One SQLite file in WAL mode. `synchronous = FULL`: when a transaction has returned, it survives a power cut. Servers
  * rely on that everywhere: an answer is sent only after the transaction behind it has returned.
@@ -10,6 +15,8 @@ import { integer } from './row.ts';
 export class Database {
   readonly #db: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
+  /** What to do once the transaction under way is on disk; what is rolled back takes its own away. */
+  readonly #afterwards: (() => void)[] = [];
 
   /**
    * Opens or makes the file and brings its schema up to date. Step N of `migrations` brings a file of `user_version` N
@@ -19,6 +26,7 @@ export class Database {
     this.#db = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5_000 });
     try {
       this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;');
+      this.#db.exec(`PRAGMA cache_size = ${-CACHE_KIB}; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES};`);
       this.#migrate(migrations);
     } catch (error) {
       this.#db.close();
@@ -66,16 +74,34 @@ export class Database {
   }
 
   #between<T>(begin: string, commit: string, undo: readonly string[], work: () => T): T {
+    const before = this.#afterwards.length;
     this.sql(begin).run();
+    let result: T;
     try {
-      const result = work();
+      result = work();
       this.sql(commit).run();
-      return result;
     } catch (error) {
+      this.#afterwards.length = before;
       // A failed COMMIT, or a full disk, may have rolled back already.
       for (const step of undo) if (this.#db.isTransaction) this.sql(step).run();
       throw error;
     }
+    if (!this.#db.isTransaction) for (const step of this.#afterwards.splice(0)) step();
+    return result;
+  }
+
+  /**
+   * Does something once what is being written is on disk, and never if it is rolled back; at once, outside transactions.
+   * So memory never runs ahead of the disk. `step` must not throw.
+   */
+  afterCommit(step: () => void): void {
+    if (this.#db.isTransaction) this.#afterwards.push(step);
+    else step();
+  }
+
+  /** Is a transaction under way? What is read now may be rolled back. */
+  get isTransaction(): boolean {
+    return this.#db.isTransaction;
   }
 
   close(): void {

@@ -238,3 +238,37 @@ describe('a column', () => {
     expect(read).toThrow(code('STORE_CORRUPT'));
   });
 });
+
+describe('what is to be done after the commit', () => {
+  test('is done once it is on disk: at once outside a transaction, at the end of the outermost inside', () => {
+    const db = database();
+    const done: string[] = [];
+    db.afterCommit(() => done.push('outside'));
+    expect(done).toEqual(['outside']);
+    db.transaction(() => {
+      db.transaction(() => db.afterCommit(() => done.push('inner')));
+      db.afterCommit(() => done.push(`outer, ${db.isTransaction}`));
+      expect(done).toEqual(['outside']);
+    });
+    expect(done).toEqual(['outside', 'inner', 'outer, false']);
+  });
+
+  test('is not done for what was rolled back, alone or with everything', () => {
+    const db = database();
+    const done: string[] = [];
+    const failing = (name: string) => () => {
+      db.afterCommit(() => done.push(name));
+      throw new Error(name);
+    };
+    expect(() => db.transaction(failing('all'))).toThrow('all');
+    db.transaction(() => {
+      db.afterCommit(() => done.push('before'));
+      expect(() => db.transaction(failing('part'))).toThrow('part');
+      db.afterCommit(() => done.push('after'));
+    });
+    expect(done).toEqual(['before', 'after']);
+    const group = [() => db.transaction(failing('one')), () => db.afterCommit(() => done.push('two'))];
+    expect(db.together(group).map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+    expect(done).toEqual(['before', 'after', 'two']);
+  });
+});

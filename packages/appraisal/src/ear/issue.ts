@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import { canonicalBytes, KallioError, type Refusal, toBase64Url, utf8 } from '@kallio/codec';
+import { canonicalBytes, canonicalize, KallioError, type Refusal, toBase64Url, utf8 } from '@kallio/codec';
 import type { Appraisal, PlatformAppraisal } from '../appraise.ts';
 import type { AppraisalCode } from '../codes.ts';
 import type { InstanceAppraisal } from '../instances.ts';
@@ -14,7 +14,7 @@ import {
   type SessionClaims,
   type TrustVector,
 } from './claims.ts';
-import { signEs256 } from './es256.ts';
+import { signEs256, signEs256Aside } from './es256.ts';
 import { statusOf, vectorOf } from './vector.ts';
 
 /** What a signed result is made from. */
@@ -52,11 +52,31 @@ export function issueEar(input: EarInput): string {
   return signEar(earPayload(input), input);
 }
 
+/** The same, with the arithmetic of the signature on another thread. */
+export async function issueEarAside(input: EarInput): Promise<string> {
+  const signed = signedText(earPayload(input), input.keyId);
+  return `${signed}.${toBase64Url(await signEs256Aside(input.key, utf8(signed)))}`;
+}
+
 /** Signs the bytes of claims. */
 export function signEar(payload: Uint8Array, { key, keyId }: Pick<EarInput, 'key' | 'keyId'>): string {
-  const header = canonicalBytes({ alg: 'ES256', typ: EAR_TYPE, kid: keyId });
-  const signed = `${toBase64Url(header)}.${toBase64Url(payload)}`;
+  const signed = signedText(payload, keyId);
   return `${signed}.${toBase64Url(signEs256(key, utf8(signed)))}`;
+}
+
+/** Header and payload, as they are signed (RFC 7515 section 5.1). */
+function signedText(payload: Uint8Array, keyId: string): string {
+  return `${headerOf(keyId)}.${toBase64Url(payload)}`;
+}
+
+/** The header that was made last: a server signs with one key. */
+let header = { keyId: '', text: '' };
+
+function headerOf(keyId: string): string {
+  if (header.keyId !== keyId || header.text === '') {
+    header = { keyId, text: toBase64Url(canonicalBytes({ alg: 'ES256', typ: EAR_TYPE, kid: keyId })) };
+  }
+  return header.text;
 }
 
 /** The claims of a result, JCS. The same facts always give the same bytes, so that anybody can make them again. */
@@ -88,7 +108,7 @@ function withInstances(payload: EarPayload, input: EarFacts): Uint8Array {
     ([id, instance]) => [INSTANCE_PREFIX + id, instanceClaims(instance, input)] as const,
   );
   const bytesWith = (some: typeof submodules) =>
-    canonicalBytes({ ...payload, submods: { ...payload.submods, ...Object.fromEntries(some) } });
+    canonicalBytes({ ...payload, submods: { ...payload.submods, ...Object.fromEntries(some) } }, written);
   const all = bytesWith(submodules);
   return all.length <= MAX_CLAIMS ? all : bytesWith(asManyAsFit(submodules, bytesWith([]).length));
 }
@@ -138,7 +158,30 @@ function affirmedOf({ tier, endorsement }: PlatformAppraisal): TrustVector {
   }
 }
 
-function instanceClaims(instance: InstanceAppraisal, { policyId }: EarFacts): InstanceClaims {
+interface Claimed {
+  readonly policyId: string;
+  readonly claims: InstanceClaims;
+}
+
+/** What was claimed last of an instance: as long as nothing happens on a machine, its appraisals share their instances. */
+const claimed = new WeakMap<InstanceAppraisal, Claimed>();
+/** The canonical form of those claims. */
+const texts = new WeakMap<object, string>();
+
+function instanceClaims(instance: InstanceAppraisal, facts: EarFacts): InstanceClaims {
+  const before = claimed.get(instance);
+  if (before?.policyId === facts.policyId) return before.claims;
+  const claims = claimsOf(instance, facts);
+  claimed.set(instance, { policyId: facts.policyId, claims });
+  texts.set(claims, canonicalize(claims));
+  return claims;
+}
+
+function written(part: object): string | undefined {
+  return texts.get(part);
+}
+
+function claimsOf(instance: InstanceAppraisal, { policyId }: EarFacts): InstanceClaims {
   const vector = vectorOf({ executables: 2, 'file-system': 2 }, instance.refusals);
   return {
     ear_status: statusOf(instance.state, vector),

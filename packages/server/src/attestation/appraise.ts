@@ -3,12 +3,14 @@ import {
   type AppraisalPolicy,
   appraise,
   type Continuity,
+  type EarInput,
   type Endorsement,
   issueEar,
+  issueEarAside,
   type SessionClaims,
 } from '@kallio/appraisal';
 import { type Digest, digestOf, fromBase64, KallioError, type Refusal, toBase64, utf8 } from '@kallio/codec';
-import type { EvidenceMessage } from '@kallio/evidence';
+import { CheckedSignature, type EvidenceMessage } from '@kallio/evidence';
 import type { AppraisalBasis, AppraisalRecord, SubjectState } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
 import { tellChanges } from '../events/changes.ts';
@@ -16,7 +18,7 @@ import type { Claim } from '../store/claims.ts';
 import type { KeptContinuity } from '../store/continuity.ts';
 import type { StoredResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
-import type { NonceTimes } from './nonces.ts';
+import type { Nonce } from './nonces.ts';
 import type { Verifier } from './verifier.ts';
 
 /** What the verifier knows about the evidence it asked for, beside attester and nonce. */
@@ -36,6 +38,7 @@ export interface Judged {
   readonly message: EvidenceMessage;
   readonly appraisal: Appraisal;
   readonly asked: Asked;
+  readonly nonce: Nonce;
   readonly endorsement: Endorsement;
   /** Images whose reference values were used. */
   readonly images: ReadonlySet<Digest>;
@@ -59,7 +62,50 @@ export function judge(
   asked: Asked,
   now: Date,
 ): Judged {
-  const { store, policies, images, nonces } = verifier;
+  const answer = answerTo(verifier, claim, message, asked, now);
+  // COMMIT POINT: the nonce is spent before anything is judged.
+  verifier.nonces.spend(answer.nonce);
+  return judgeAnswer(verifier, answer, undefined, now);
+}
+
+/**
+ * The same, with the arithmetic of the signature on another thread, and the nonce not spent yet: spend it in the
+ * transaction that records what was judged. Where this throws, it is spent.
+ */
+export async function judgeAside(
+  verifier: Verifier,
+  claim: Claim,
+  message: EvidenceMessage,
+  asked: Asked,
+  now: Date,
+): Promise<Judged> {
+  const answer = answerTo(verifier, claim, message, asked, now);
+  const checked = await CheckedSignature.of(message.quote, akOf(verifier, claim));
+  try {
+    return judgeAnswer(verifier, answer, checked, now);
+  } catch (cause) {
+    // COMMIT POINT: what was looked at is used up, whatever came of it.
+    verifier.nonces.spend(answer.nonce);
+    throw cause;
+  }
+}
+
+/** A message that answers a question of this server, and the policy it is to be judged by. */
+interface Answer {
+  readonly claim: Claim;
+  readonly message: EvidenceMessage;
+  readonly asked: Asked;
+  readonly policy: AppraisalPolicy;
+  readonly nonce: Nonce;
+}
+
+function answerTo(
+  { policies, nonces }: Verifier,
+  claim: Claim,
+  message: EvidenceMessage,
+  asked: Asked,
+  now: Date,
+): Answer {
   // Stops one attester's evidence from being shown as another's; the quote is bound to the id as well.
   if (message.attester !== claim.attester) {
     throw new KallioError(
@@ -84,11 +130,17 @@ export function judge(
       { hint: `The operator puts one in force: kallio policy set --kind ${claim.kind} FILE` },
     );
   }
-  const times = nonces.spend(
-    message.nonce,
-    { attester: claim.attester, purpose: asked.purpose, session: asked.session },
-    now,
-  );
+  const terms = { attester: claim.attester, purpose: asked.purpose, session: asked.session };
+  return { claim, message, asked, policy, nonce: nonces.recognise(message.nonce, terms, now) };
+}
+
+function judgeAnswer(
+  verifier: Verifier,
+  { claim, message, asked, policy, nonce }: Answer,
+  checked: CheckedSignature | undefined,
+  now: Date,
+): Judged {
+  const { store, policies, images } = verifier;
   const kept = store.continuity.get(claim.claim);
   const used = new Set<Digest>();
   const lookUp = images.once();
@@ -97,6 +149,7 @@ export function judge(
     message,
     expected: { ...asked, attester: claim.attester, nonce: message.nonce },
     akPublic: akOf(verifier, claim),
+    checked,
     endorsement,
     ...(kept === undefined ? {} : { previous: kept.value }),
     policy,
@@ -109,13 +162,14 @@ export function judge(
     now,
   });
   requirePlace(appraisal);
-  requireFresh(verifier, times, kept, appraisal, now);
+  requireFresh(verifier, nonce, kept, appraisal, now);
   return {
     claim,
     policy,
     message,
     appraisal,
     asked,
+    nonce,
     endorsement,
     images: used,
     ...(kept === undefined ? {} : { previous: kept.value }),
@@ -160,13 +214,13 @@ const SLOWEST_CLOCK = 2 / 3;
  */
 function requireFresh(
   { config }: Verifier,
-  times: NonceTimes,
+  nonce: Nonce,
   kept: KeptContinuity | undefined,
   { authentic, boot }: Appraisal,
   now: Date,
 ): void {
   const allowed = config.attestation.nonceSeconds * 1000;
-  const waited = now.getTime() - times.issuedAt;
+  const waited = now.getTime() - nonce.issuedAt;
   if (!authentic || boot === undefined || kept === undefined || waited <= allowed) return;
   const before = kept.value.boot;
   // In another boot the quote is later than the reboot; TPM2_Startup(STATE) may have stopped the clock in between.
@@ -181,14 +235,23 @@ function requireFresh(
 }
 
 /** Signs the result of judged evidence. With `session`, the result of a closed session. */
-export function signResult(
+export function signResult(verifier: Verifier, judged: Judged, now: Date, session?: SessionClaims): string {
+  return issueEar(resultOf(verifier, judged, now, session));
+}
+
+/** The same, with the arithmetic of the signature on another thread. */
+export function signResultAside(verifier: Verifier, judged: Judged, now: Date): Promise<string> {
+  return issueEarAside(resultOf(verifier, judged, now));
+}
+
+function resultOf(
   { config, keys }: Verifier,
   { claim, appraisal, policy }: Judged,
   now: Date,
   session?: SessionClaims,
-): string {
+): EarInput {
   const { resultSeconds, sessionResultSeconds } = config.attestation;
-  return issueEar({
+  return {
     issuer: config.issuer,
     attester: claim.attester,
     appraisal,
@@ -198,7 +261,7 @@ export function signResult(
     key: keys.active.key,
     keyId: keys.active.keyId,
     ...(session === undefined ? {} : { session }),
-  });
+  };
 }
 
 /** Stores evidence, result and continuity as one; call inside a transaction. */
@@ -211,16 +274,23 @@ export function recordResult(
 ): StoredResult {
   const { claim, appraisal } = judged;
   const at = now.getTime();
-  store.evidence.put(appraisal.evidenceDigest, claim.attester, at, appraisal.evidence);
+  // A session keeps its evidence for as long as itself.
+  if (session !== undefined)
+    store.evidence.put(appraisal.evidenceDigest, claim.attester, at, appraisal.evidence);
+  const { basis, previous } = basisOf(store, judged, now);
   const result: StoredResult = {
     digest: digestOf(utf8(ear)),
     claim: claim.claim,
     at,
     ear,
-    record: recordOf(judged, session, basisOf(store, judged, now)),
+    record: recordOf(judged, session, basis),
   };
   const changed = tellChanges(store, config, claim, result);
-  store.results.insert(result, !changed && session === undefined && saysNothingNew(judged));
+  const restsOn = {
+    ...(session === undefined ? { evidence: appraisal.evidence } : {}),
+    ...(previous === undefined ? {} : { previous }),
+  };
+  store.results.insert(result, restsOn, !changed && session === undefined && saysNothingNew(judged));
   presence.heard(claim.attester);
   // What did not hold proves nothing about the attester: anybody may have sent it.
   if (appraisal.authentic && appraisal.next !== undefined) {
@@ -243,17 +313,18 @@ function saysNothingNew({ appraisal, message, previous }: Judged): boolean {
   );
 }
 
-/** Keeps what an appraisal was made from, and says under which digests. */
+/** Keeps what an appraisal was made from, and says under which digests; with the root of what was kept before. */
 function basisOf(
   store: Store,
   { claim, message, policy, asked, endorsement, images, previous }: Judged,
   now: Date,
-): AppraisalBasis {
+): { readonly basis: AppraisalBasis; readonly previous?: string } {
   const { purpose: _, ...expected } = asked;
   if (message.eventLog !== undefined) store.basis.putEventLog(fromBase64(message.eventLog), now.getTime());
-  return {
+  const kept = previous === undefined ? undefined : store.basis.putState(previous, now.getTime());
+  const basis = {
     policy: store.basis.putPolicy(policy),
-    ...(previous === undefined ? {} : { previous: store.basis.putState(previous, now.getTime()) }),
+    ...(kept === undefined ? {} : { previous: kept.digest }),
     ak: toBase64(claim.akPublic),
     endorsement,
     images: Object.fromEntries(
@@ -265,6 +336,7 @@ function basisOf(
     expected: { ...expected, nonce: message.nonce },
     appraisedAt: now.toISOString(),
   };
+  return kept === undefined ? { basis } : { basis, previous: kept.root };
 }
 
 function recordOf(

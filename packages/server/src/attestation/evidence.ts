@@ -10,7 +10,7 @@ import type { Claim } from '../store/claims.ts';
 import type { StoredResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 import { isoTime } from '../time.ts';
-import { type Judged, judge, recordResult, signResult } from './appraise.ts';
+import { type Judged, judge, judgeAside, recordResult, signResult, signResultAside } from './appraise.ts';
 import type { Verifier } from './verifier.ts';
 
 /** The admitted claim on a name; `ATTESTER_NOT_ADMITTED`. */
@@ -79,10 +79,23 @@ export function submitEvidence(
   now: Date,
 ): Promise<EvidenceReply> {
   const { store, turns, nonces, config, policies } = verifier;
-  const work = (): EvidenceReply => {
-    const judged = judge(verifier, admittedClaim(store, attester), message, { purpose: 'attest' }, now);
-    const ear = signResult(verifier, judged, now);
-    const { digest, record } = recordOutsideSessions(verifier, judged, ear, now);
+  return turns.take(attester, async () => {
+    const judged = await judgeAside(
+      verifier,
+      admittedClaim(store, attester),
+      message,
+      { purpose: 'attest' },
+      now,
+    );
+    const ear = await signResultAside(verifier, judged, now);
+    const { digest, record } = await store.group(() =>
+      store.transaction(() => {
+        nonces.spend(judged.nonce);
+        // Stops evidence of an attester that was refused, or whose TPM was replaced, while it was judged.
+        if (admittedClaim(store, attester).claim !== judged.claim.claim) throw notAdmitted(attester);
+        return recordOutsideSessions(verifier, judged, ear, now);
+      }),
+    );
     const { nextNonceSeconds } = config.attestation;
     const { nonce } = nonces.issue({ attester, purpose: 'attest' }, now, nextNonceSeconds);
     return {
@@ -92,8 +105,7 @@ export function submitEvidence(
       acknowledged: { ...heldOf(judged.appraisal.next, policies.get(judged.claim.kind)) },
       next: { nonce, seconds: nextNonceSeconds },
     };
-  };
-  return turns.take(attester, () => store.group(work));
+  });
 }
 
 /** What issues client certificates. */
@@ -121,7 +133,8 @@ export function issueCertificate(
     // Anybody may call this: a message without an authentic quote must leave no trace in the attester's record.
     if (!judged.appraisal.authentic || platform.state === 'VIOLATED') {
       if (judged.appraisal.authentic) {
-        recordOutsideSessions(verifier, judged, signResult(verifier, judged, now), now);
+        const ear = signResult(verifier, judged, now);
+        store.transaction(() => recordOutsideSessions(verifier, judged, ear, now));
       }
       const why = platform.refusals[0];
       throw new KallioError(
@@ -148,14 +161,11 @@ export function issueCertificate(
   });
 }
 
-/** Records evidence that no session asked for; a violation in it ends the sessions under way. */
+/** Records evidence that no session asked for; a violation in it ends the sessions under way. Call inside a transaction. */
 function recordOutsideSessions(verifier: Verifier, judged: Judged, ear: string, now: Date): StoredResult {
-  const { store } = verifier;
-  return store.transaction(() => {
-    const result = recordResult(verifier, judged, ear, undefined, now);
-    failSessionsOf(store, judged, now);
-    return result;
-  });
+  const result = recordResult(verifier, judged, ear, undefined, now);
+  failSessionsOf(verifier.store, judged, now);
+  return result;
 }
 
 /** The key's SPKI in the one encoding that has one digest. */

@@ -1,5 +1,5 @@
 import { setImmediate as breathe } from 'node:timers/promises';
-import { decodeShape, isDigest, KallioError, parseDigest, parseJson, toBase64, toHex } from '@kallio/codec';
+import { decodeShape, isDigest, KallioError, parseJson, toBase64, toHex } from '@kallio/codec';
 import { decodeImaEntry, EvidenceMessage, readImaLog } from '@kallio/evidence';
 import type { AttesterMeasurements, ProtocolCode } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
@@ -7,6 +7,7 @@ import type { StoredResult } from '../store/results.ts';
 import { isoTime } from '../time.ts';
 import { BootLogs, type WholeLogs } from './boot-logs.ts';
 import { admittedClaim } from './evidence.ts';
+import { evidenceBehind } from './results.ts';
 import type { Verifier } from './verifier.ts';
 
 type Kept = Pick<Verifier, 'store' | 'images'>;
@@ -100,8 +101,8 @@ async function gather(kept: Kept, last: StoredResult, akPublic: Uint8Array): Pro
   };
 }
 
-function messageOf({ store }: Kept, { record }: StoredResult): EvidenceMessage | undefined {
-  const bytes = store.evidence.get(parseDigest(record.evidence));
+function messageOf({ store }: Kept, result: StoredResult): EvidenceMessage | undefined {
+  const bytes = evidenceBehind(store, result);
   if (bytes === undefined) return undefined;
   const json = parseJson(bytes, { maxBytes: bytes.length });
   return decodeShape(EvidenceMessage, json, 'STORE_CORRUPT', 'Stored evidence');

@@ -33,13 +33,20 @@ function resultFor(store: Store, digest: string, attester: string | undefined): 
   return result;
 }
 
+/** The evidence message, in canonical JSON, that a result was made from; it may be no longer kept. */
+export function evidenceBehind(store: Store, { digest, record }: StoredResult): Uint8Array | undefined {
+  return store.results.restsOn(digest).evidence ?? store.evidence.get(parseDigest(record.evidence));
+}
+
 /** What a result was made from; `RESULT_MATERIAL_MISSING` where a part of it was not kept, or is not any more. */
-function materialOf(store: Store, { ear, record }: StoredResult): Reply<typeof resultMaterial> {
-  const evidence = store.evidence.get(parseDigest(record.evidence));
+function materialOf(store: Store, result: StoredResult): Reply<typeof resultMaterial> {
+  const { ear, record } = result;
+  const evidence = evidenceBehind(store, result);
   const { basis } = record;
   if (evidence === undefined || basis === undefined) throw missing();
   const policy = store.basis.policy(basis.policy);
-  const previous = basis.previous === undefined ? undefined : store.basis.state(basis.previous);
+  const root = store.results.restsOn(result.digest).previous;
+  const previous = root === undefined ? undefined : store.basis.state(root);
   if (policy === undefined || (basis.previous !== undefined && previous === undefined)) throw missing();
   const images = Object.entries(basis.images).map(([image, fileManifest]): [string, Json] => {
     const bytes = store.images.get(parseDigest(fileManifest));

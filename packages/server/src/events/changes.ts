@@ -11,7 +11,7 @@ import { isoTime } from '../time.ts';
 const MAX_REASONS = 8;
 
 /**
- * Tells what a result has changed, and notes when it turns STALE. Call it in the transaction that stores the result:
+ * Tells what a result has changed, and notes when to look whether it has turned STALE. Call it in the transaction that stores the result:
  * no change is stored untold, and none is told that is not stored. False where there was nothing to tell.
  */
 export function tellChanges(store: Store, config: ServerConfig, claim: Claim, result: StoredResult): boolean {
@@ -56,9 +56,21 @@ export function tellChanges(store: Store, config: ServerConfig, claim: Claim, re
     store.events.append({ type: 'instance.state', data: change }, at);
   }
   const good = state === 'VERIFIED' || state === 'DEGRADED';
-  const dueAt = good ? at + config.attestation.staleSeconds * 1000 + 1 : undefined;
-  store.standings.set(claim.claim, { platform: state, instances }, dueAt);
+  const dueAt = good ? dueOf(config, at) : undefined;
+  // The time to look only moves back when a clock was set: then it has to be written, or nobody would look in time.
+  if (changed || told?.dueAt === undefined || dueAt === undefined || told.dueAt > dueAt) {
+    store.standings.set(claim.claim, {
+      platform: state,
+      instances,
+      ...(dueAt === undefined ? {} : { dueAt }),
+    });
+  }
   return changed;
+}
+
+/** When evidence of this time is not enough any more: the first millisecond that is too late. */
+export function dueOf({ attestation }: Pick<ServerConfig, 'attestation'>, at: number): number {
+  return at + attestation.staleSeconds * 1000 + 1;
 }
 
 /** The reason of a standing whose time is over. */

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { ServerConfig } from '../setup/config.ts';
 import type { Store } from '../store/store.ts';
 import type { Clock } from '../time.ts';
-import { staleReason } from './changes.ts';
+import { dueOf, staleReason } from './changes.ts';
 
 const MIN_MS = 20;
 /** A clock may be set: it is looked at this often, whatever is due. */
@@ -15,37 +15,43 @@ const AT_ONCE = 256;
  */
 export function watchForStale(store: Store, config: ServerConfig, clock: Clock, logger: Logger): () => void {
   let timer: NodeJS.Timeout;
-  const look = () => {
+  const watch = () => {
     try {
       tellStale(store, config, clock().getTime());
     } catch (error) {
       logger.error({ err: error }, 'looking for attesters that went quiet failed');
     }
     const wait = (store.standings.nextDue() ?? Number.POSITIVE_INFINITY) - clock().getTime();
-    timer = setTimeout(look, Math.min(Math.max(wait, MIN_MS), MAX_MS));
+    timer = setTimeout(watch, Math.min(Math.max(wait, MIN_MS), MAX_MS));
   };
-  look();
+  watch();
   return () => clearTimeout(timer);
 }
 
-/** Tells every attester STALE whose time is over. */
+/** Tells every attester STALE whose time is over; where evidence has come since, notes when to look again. */
 function tellStale(store: Store, config: ServerConfig, now: number): void {
-  const { staleSeconds } = config.attestation;
-  for (const claim of store.standings.due(now, AT_ONCE)) {
-    store.transaction(() => {
-      const told = store.standings.get(claim);
-      const result = store.results.latest(claim);
-      if (told === undefined) return;
-      store.standings.set(claim, { ...told, platform: 'STALE' }, undefined);
-      const owner = store.claims.byNumber(claim);
-      // Who is not admitted has no state that could end; evidence that came meanwhile has set another time.
-      if (owner?.state !== 'admitted' || result === undefined) return;
-      const change = { attester: owner.attester, from: told.platform, to: 'STALE' as const };
-      const reasons = [staleReason(result.at, staleSeconds)];
-      store.events.append(
-        { type: 'attester.state', data: { ...change, result: result.digest, reasons } },
-        now,
-      );
-    });
+  const due = store.standings.due(now, AT_ONCE);
+  if (due.length === 0) return;
+  store.transaction(() => {
+    for (const claim of due) look(store, config, claim, now);
+  });
+}
+
+function look(store: Store, config: ServerConfig, claim: number, now: number): void {
+  const told = store.standings.get(claim);
+  const last = store.results.lastOf(claim);
+  if (told === undefined) return;
+  const { platform, instances } = told;
+  const dueAt = last === undefined ? now : dueOf(config, last.at);
+  if (dueAt > now) {
+    store.standings.set(claim, { platform, instances, dueAt });
+    return;
   }
+  store.standings.set(claim, { platform: 'STALE', instances });
+  const owner = store.claims.byNumber(claim);
+  // Who is not admitted has no state that could end.
+  if (owner?.state !== 'admitted' || last === undefined) return;
+  const change = { attester: owner.attester, from: platform, to: 'STALE' as const };
+  const reasons = [staleReason(last.at, config.attestation.staleSeconds)];
+  store.events.append({ type: 'attester.state', data: { ...change, result: last.digest, reasons } }, now);
 }

@@ -73,7 +73,8 @@ function attesterPrincipal(
     throw unauthenticated('This client certificate’s time is over.', 'Show evidence for a new TLS key.');
   }
   // Stops an attester at once that was refused, or whose TPM was replaced, since the certificate was issued.
-  if (!issued.admitted) throw unauthenticated('This attester is not admitted any more.');
+  if (store.claims.admittedAs(issued.attester)?.claim !== issued.claim)
+    throw unauthenticated('This attester is not admitted any more.');
   if (nameIn(certificate, trustDomain) !== issued.attester) {
     throw unauthenticated('This client certificate names another attester than it was issued to.');
   }

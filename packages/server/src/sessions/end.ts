@@ -30,13 +30,16 @@ export function expireSessions(store: Store, now: Date): void {
  */
 export function failSessionsOf(store: Store, judged: Judged, now: Date): void {
   if (!judged.appraisal.authentic || judged.appraisal.platform.state !== 'VIOLATED') return;
-  const first = judged.appraisal.platform.refusals[0];
+  const { evidence, evidenceDigest, platform } = judged.appraisal;
+  const first = platform.refusals[0];
   for (const { session } of store.sessions.underWay(judged.claim.claim)) {
+    // It may have been shown outside the session, and is from now on evidence of it.
+    store.evidence.put(evidenceDigest, judged.claim.attester, now.getTime(), evidence);
     const reason = refusal(
       'SESSION_PLATFORM_VIOLATED' satisfies ServerCode,
       `During the session the build host showed a violation${first === undefined ? '.' : `: ${first.message} (${first.code})`}`,
       { pointer: first?.pointer },
     );
-    store.sessions.fail(session, reason, now.getTime(), judged.appraisal.evidenceDigest);
+    store.sessions.fail(session, reason, now.getTime(), evidenceDigest);
   }
 }

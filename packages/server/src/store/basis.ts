@@ -2,17 +2,24 @@ import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { type AppraisalPolicy, type Continuity, continuityRoot, policyDigest } from '@kallio/appraisal';
 import { canonicalBytes, type Digest, decodeShape, digestOf, type Json, parseJson } from '@kallio/codec';
 import type { Database } from '@kallio/store';
-import { blob, integer, type Row, text } from '@kallio/store';
+import { blob } from '@kallio/store';
 import { Type } from 'typebox';
+import { Recent } from '../recent.ts';
 
 /** Fields of what is kept that stand in its root by their digest. */
 const PARTS: ReadonlySet<string> = new Set(['eventLog', 'ima', 'instanceLog', 'inventory']);
 const DAY_MS = 86_400_000;
+/** Parts that are known to be there: those of as many attesters as one server has. */
+const RECENT = 65_536;
 const LIMITS = { maxBytes: 64 * 1024 * 1024 };
 
 /** What results rest on beside their evidence: enough to come to each of them again. */
 export class BasisStore {
   readonly #db: Database;
+  /** Policies that are on disk. */
+  readonly #policies = new WeakSet<AppraisalPolicy>();
+  /** When parts that are on disk were last said to be in use. */
+  readonly #used = new Recent<Digest, number>(RECENT);
 
   constructor(db: Database) {
     this.#db = db;
@@ -21,11 +28,11 @@ export class BasisStore {
   /** Keeps a policy under the digest of its JCS, for good: every change of it is a few kilobytes. */
   putPolicy(policy: AppraisalPolicy): Digest {
     const digest = policyDigest(policy);
-    if (this.#db.sql('SELECT 1 FROM used_policies WHERE digest = ?').get(digest) === undefined) {
-      this.#db
-        .sql('INSERT INTO used_policies (digest, bytes) VALUES (?, ?)')
-        .run(digest, zstdCompressSync(canonicalBytes(policy)));
-    }
+    if (this.#policies.has(policy)) return digest;
+    this.#db
+      .sql('INSERT INTO used_policies (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING')
+      .run(digest, zstdCompressSync(canonicalBytes(policy)));
+    this.#db.afterCommit(() => this.#policies.add(policy));
     return digest;
   }
 
@@ -35,37 +42,28 @@ export class BasisStore {
     return row === undefined ? undefined : parseJson(zstdDecompressSync(blob(row, 'bytes')), LIMITS);
   }
 
-  /** Keeps what was kept of an attester before an appraisal; the digest of its root. */
-  putState(state: Continuity, at: number): Digest {
+  /** Keeps the larger parts of what was kept of an attester before an appraisal; its root, for the result to hold. */
+  putState(state: Continuity, at: number): { readonly digest: Digest; readonly root: string } {
     const { digest, text: root, parts } = continuityRoot(state);
-    this.#db
-      .sql('INSERT INTO kept_states (digest, at, root) VALUES (?, ?, ?) ON CONFLICT DO NOTHING')
-      .run(digest, at, root);
-    for (const part of parts) {
-      const row = this.#db.sql('SELECT at FROM kept_parts WHERE digest = ?').get(part.digest);
-      if (row === undefined) {
-        this.#db
-          .sql('INSERT INTO kept_parts (digest, at, bytes) VALUES (?, ?, ?)')
-          .run(part.digest, at, zstdCompressSync(canonicalBytes(part.value)));
-      } else if (integer(row, 'at') < at - DAY_MS) this.#use(part.digest, at);
-    }
-    return digest;
+    for (const part of parts) this.#putPart(part.digest, part.value, at);
+    return { digest, root };
   }
 
-  /** Forgets what was kept before one appraisal, unless a result rests on it. */
-  forgetState(digest: string): void {
+  #putPart(digest: Digest, value: object, at: number): void {
+    const used = this.#used.get(digest);
+    if (used !== undefined && used >= at - DAY_MS) return;
     this.#db
       .sql(
-        'DELETE FROM kept_states WHERE digest = ? AND NOT EXISTS (SELECT 1 FROM results WHERE previous = ?)',
+        `INSERT INTO kept_parts (digest, at, bytes) VALUES (?, ?, ?)
+           ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE at < excluded.at`,
       )
-      .run(digest, digest);
+      .run(digest, at, zstdCompressSync(canonicalBytes(value)));
+    this.#db.afterCommit(() => this.#used.set(digest, at));
   }
 
-  /** What was kept, whole again. */
-  state(digest: string): Json | undefined {
-    const row = this.#db.sql('SELECT root FROM kept_states WHERE digest = ?').get(digest);
-    if (row === undefined) return undefined;
-    const root = rootOf(row);
+  /** What was kept, whole again, from its root. */
+  state(previous: string): Json | undefined {
+    const root = rootOf(previous);
     const whole = new Map(Object.entries(root));
     for (const [name, part] of partsOf(root)) {
       const bytes = this.#db.sql('SELECT bytes FROM kept_parts WHERE digest = ?').get(part);
@@ -73,10 +71,6 @@ export class BasisStore {
       whole.set(name, parseJson(zstdDecompressSync(blob(bytes, 'bytes')), LIMITS));
     }
     return Object.fromEntries(whole);
-  }
-
-  #use(part: string, at: number): void {
-    this.#db.sql('UPDATE kept_parts SET at = ? WHERE digest = ?').run(at, part);
   }
 
   /** Keeps a firmware event log, as it was shown. */
@@ -94,18 +88,14 @@ export class BasisStore {
     return row === undefined ? undefined : new Uint8Array(zstdDecompressSync(blob(row, 'bytes')));
   }
 
-  /** Forgets states older than `before` that no result rests on any more, and parts that are of none. */
-  prune(before: number): void {
+  /**
+   * Forgets parts that are of no result any more. `needed`: roots of results older than `before`. What is older and still
+   * needed is an attester's last, and keeps its parts.
+   */
+  prune(before: number, needed: readonly string[]): void {
     this.#db.transaction(() => {
-      this.#db
-        .sql(
-          `DELETE FROM kept_states WHERE at < ?
-             AND NOT EXISTS (SELECT 1 FROM results WHERE previous = kept_states.digest)`,
-        )
-        .run(before);
-      // What is older and still needed is an attester's last, and keeps its parts.
-      const needed = this.#db.sql('SELECT root FROM kept_states WHERE at < ?').all(before);
-      for (const row of needed) for (const [, part] of partsOf(rootOf(row))) this.#use(part, before);
+      const use = this.#db.sql('UPDATE kept_parts SET at = ?1 WHERE digest = ?2 AND at < ?1');
+      for (const root of needed) for (const [, part] of partsOf(rootOf(root))) use.run(before, part);
       // A part that is in use says so once a day at least.
       this.#db.sql('DELETE FROM kept_parts WHERE at < ?').run(before - 2 * DAY_MS);
       this.#db.sql('DELETE FROM event_logs WHERE at < ?').run(before);
@@ -115,8 +105,8 @@ export class BasisStore {
 
 const Root = Type.Record(Type.String(), Type.Unsafe<Json>(Type.Unknown()));
 
-function rootOf(row: Row): Readonly<Record<string, Json>> {
-  return decodeShape(Root, parseJson(text(row, 'root'), LIMITS), 'STORE_CORRUPT', 'What results rest on');
+function rootOf(previous: string): Readonly<Record<string, Json>> {
+  return decodeShape(Root, parseJson(previous, LIMITS), 'STORE_CORRUPT', 'What results rest on');
 }
 
 /** Names and digests of the parts that a root stands for. */

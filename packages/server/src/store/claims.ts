@@ -3,6 +3,7 @@ import type { AttesterKind } from '@kallio/protocol';
 import type { Database } from '@kallio/store';
 import { blob, integer, optional, type Row, text, word } from '@kallio/store';
 import type { ServerCode } from '../codes.ts';
+import { Recent } from '../recent.ts';
 import type { Events } from './events.ts';
 import { refusalFromText } from './refusal.ts';
 
@@ -39,10 +40,15 @@ export interface Decision extends Pick<Claim, 'state' | 'reason' | 'ek' | 'ak'> 
   readonly by: string;
 }
 
+/** Attesters whose claim stays read. */
+const RECENT = 16_384;
+
 /** Claims and the history of decisions on them. Nothing here is ever deleted. */
 export class Claims {
   readonly #db: Database;
   readonly #events: Events;
+  /** By attester, as it is on disk. A decision on any claim forgets all. */
+  readonly #admitted = new Recent<string, Claim>(RECENT);
 
   constructor(db: Database, events: Events) {
     this.#db = db;
@@ -85,9 +91,13 @@ export class Claims {
   }
 
   admittedAs(attester: string): Claim | undefined {
-    return maybe(
+    const known = this.#admitted.get(attester);
+    if (known !== undefined) return known;
+    const claim = maybe(
       this.#db.sql(`SELECT * FROM claims WHERE attester = ? AND state = 'admitted'`).get(attester),
     );
+    if (claim !== undefined && !this.#db.isTransaction) this.#admitted.set(attester, claim);
+    return claim;
   }
 
   admittedTpm(ek: string): Claim | undefined {
@@ -166,6 +176,7 @@ export class Claims {
   }
 
   #note(claim: number, state: ClaimState, reason: Refusal | undefined, by: string, at: number): void {
+    this.#admitted.clear();
     this.#db
       .sql('INSERT INTO admissions (claim, at, state, by, reason) VALUES (?, ?, ?, ?, ?)')
       .run(claim, at, state, by, reason === undefined ? null : JSON.stringify(reason));

@@ -21,15 +21,17 @@ export class ContinuityParts<T extends object> {
     this.#parse = parse;
   }
 
-  /** Sees that the part is there, and gives its digest and the one object that stands for it from now on. */
-  keep(part: T): { readonly digest: Digest; readonly part: T } {
-    const digest = this.#digests.get(part) ?? digestOf(utf8(canonicalize(part)));
-    // Asked each time: what this process wrote before may have been rolled back.
-    if (this.#db.sql('SELECT 1 FROM continuity_parts WHERE digest = ?').get(digest) === undefined) {
-      this.#db
-        .sql('INSERT INTO continuity_parts (digest, value) VALUES (?, ?)')
-        .run(digest, canonicalize(part));
-    }
+  /**
+   * Sees that the part is there, and gives its digest and the one object that stands for it from now on. `before`: what is
+   * on disk in its place, if that is known.
+   */
+  keep(part: T, before: T | undefined): { readonly digest: Digest; readonly part: T } {
+    const known = this.#digests.get(part);
+    if (known !== undefined && part === before) return { digest: known, part };
+    const digest = known ?? digestOf(utf8(canonicalize(part)));
+    this.#db
+      .sql('INSERT INTO continuity_parts (digest, value) VALUES (?, ?) ON CONFLICT DO NOTHING')
+      .run(digest, canonicalize(part));
     return { digest, part: this.#one(digest, part) };
   }
 

@@ -26,8 +26,8 @@ export class ContinuityStore {
   readonly #db: Database;
   readonly #eventLogs: ContinuityParts<NonNullable<Continuity['eventLog']>>;
   readonly #inventories: ContinuityParts<NonNullable<Continuity['inventory']>>;
-  /** By claim, with the result that it rests on: what was rolled back rests on one that no row names. */
-  readonly #recent = new Recent<number, { readonly result: string; readonly value: Continuity }>(RECENT);
+  /** By claim: what is on disk, and nothing that may be rolled back. */
+  readonly #recent = new Recent<number, KeptContinuity>(RECENT);
 
   constructor(db: Database) {
     this.#db = db;
@@ -36,33 +36,33 @@ export class ContinuityStore {
   }
 
   get(claim: number): KeptContinuity | undefined {
-    const row = this.#db.sql('SELECT version, result FROM continuity WHERE claim = ?').get(claim);
+    const known = this.#recent.get(claim);
+    if (known !== undefined) return known;
+    const row = this.#db
+      .sql('SELECT version, value, event_log, inventory FROM continuity WHERE claim = ?')
+      .get(claim);
     if (row === undefined) return undefined;
-    const result = text(row, 'result');
-    const recent = this.#recent.get(claim);
-    const value = recent?.result === result ? recent.value : this.#read(claim, result);
-    return { version: integer(row, 'version'), value };
-  }
-
-  #read(claim: number, result: string): Continuity {
-    const row =
-      this.#db.sql('SELECT value, event_log, inventory FROM continuity WHERE claim = ?').get(claim) ?? {};
     const eventLog = optional(row, 'event_log', text);
     const inventory = optional(row, 'inventory', text);
-    const value = {
-      ...continuityFromJson(text(row, 'value')),
-      ...(eventLog === undefined ? {} : { eventLog: this.#eventLogs.get(eventLog) }),
-      ...(inventory === undefined ? {} : { inventory: this.#inventories.get(inventory) }),
+    const kept = {
+      version: integer(row, 'version'),
+      value: {
+        ...continuityFromJson(text(row, 'value')),
+        ...(eventLog === undefined ? {} : { eventLog: this.#eventLogs.get(eventLog) }),
+        ...(inventory === undefined ? {} : { inventory: this.#inventories.get(inventory) }),
+      },
     };
-    this.#recent.set(claim, { result, value });
-    return value;
+    if (!this.#db.isTransaction) this.#recent.set(claim, kept);
+    return kept;
   }
 
   /** Replaces version `from` (0: none yet). Stops two judgements from the same point from both being kept. */
   set(claim: number, from: number, value: Continuity, result: Digest): void {
     const { eventLog, inventory, ...others } = value;
-    const log = eventLog === undefined ? undefined : this.#eventLogs.keep(eventLog);
-    const runs = inventory === undefined ? undefined : this.#inventories.keep(inventory);
+    const before = this.#recent.get(claim)?.value;
+    this.#recent.delete(claim);
+    const log = eventLog === undefined ? undefined : this.#eventLogs.keep(eventLog, before?.eventLog);
+    const runs = inventory === undefined ? undefined : this.#inventories.keep(inventory, before?.inventory);
     const { changes } = this.#db
       .sql(
         `INSERT INTO continuity (claim, version, value, result, event_log, inventory) VALUES (?, 1, ?, ?, ?, ?)
@@ -78,14 +78,12 @@ export class ContinuityStore {
         { hint: 'Ask for a nonce and show evidence again.' },
       );
     }
-    this.#recent.set(claim, {
-      result,
-      value: {
-        ...others,
-        ...(log === undefined ? {} : { eventLog: log.part }),
-        ...(runs === undefined ? {} : { inventory: runs.part }),
-      },
-    });
+    const kept = {
+      ...others,
+      ...(log === undefined ? {} : { eventLog: log.part }),
+      ...(runs === undefined ? {} : { inventory: runs.part }),
+    };
+    this.#db.afterCommit(() => this.#recent.set(claim, { version: from + 1, value: kept }));
   }
 
   /** Forgets event logs and inventories that no attester has any more. */

@@ -2,10 +2,16 @@ import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { type Digest, parseDigest } from '@kallio/codec';
 import type { Database } from '@kallio/store';
 import { blob, text } from '@kallio/store';
+import { Recent } from '../recent.ts';
+
+/** Images whose file manifest stays known. */
+const RECENT = 16_384;
 
 /** Which file manifest an image has, as logged statements of closed sessions name it, and the manifests themselves. */
 export class Images {
   readonly #db: Database;
+  /** By image, as it is on disk. */
+  readonly #named = new Recent<Digest, Digest>(RECENT);
 
   constructor(db: Database) {
     this.#db = db;
@@ -13,6 +19,7 @@ export class Images {
 
   /** Notes that a logged statement of this closed session names this file manifest for the image. */
   name(image: Digest, fileManifest: Digest, session: string, logIndex: number): void {
+    this.#named.delete(image);
     this.#db
       .sql(
         `INSERT INTO image_references (image, file_manifest, session, log_index) VALUES (?, ?, ?, ?)
@@ -26,9 +33,14 @@ export class Images {
    * false is not known here, so the image then has none.
    */
   fileManifestOf(image: Digest): Digest | undefined {
+    const known = this.#named.get(image);
+    if (known !== undefined) return known;
     const rows = this.#db.sql('SELECT file_manifest FROM image_references WHERE image = ?').all(image);
     const [only, ...others] = rows;
-    return only === undefined || others.length > 0 ? undefined : parseDigest(text(only, 'file_manifest'));
+    if (only === undefined || others.length > 0) return undefined;
+    const fileManifest = parseDigest(text(only, 'file_manifest'));
+    if (!this.#db.isTransaction) this.#named.set(image, fileManifest);
+    return fileManifest;
   }
 
   has(fileManifest: Digest): boolean {

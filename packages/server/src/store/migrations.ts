@@ -277,4 +277,40 @@ export const MIGRATIONS: readonly string[] = [
   DROP TABLE continuity;
   ALTER TABLE continuity_new RENAME TO continuity;
   `,
+  `
+  -- A result and what it rests on is one row, written where the last one ended: evidence shown outside sessions, and the
+  -- root of what was kept before it. Digests are random, so that each index over them costs a page a row: there is one, over
+  -- as much of a digest as tells results apart.
+  CREATE TABLE results_new (
+    place    INTEGER PRIMARY KEY,
+    digest   TEXT NOT NULL,
+    claim    INTEGER NOT NULL REFERENCES claims (claim),
+    at       INTEGER NOT NULL,
+    steady   INTEGER NOT NULL,
+    ear      TEXT NOT NULL,
+    record   TEXT NOT NULL,
+    evidence BLOB,
+    previous TEXT
+  ) STRICT;
+  INSERT INTO results_new (place, digest, claim, at, steady, ear, record, evidence, previous)
+    SELECT r.rowid, r.digest, r.claim, r.at, r.steady, r.ear, r.record,
+        iif(r.evidence IN (SELECT digest FROM session_evidence), NULL, e.bytes), k.root
+      FROM results AS r LEFT JOIN evidence AS e ON e.digest = r.evidence LEFT JOIN kept_states AS k ON k.digest = r.previous;
+  DROP TABLE results;
+  ALTER TABLE results_new RENAME TO results;
+  CREATE INDEX results_by_digest ON results (substr(digest, 8, 12));
+  CREATE INDEX results_by_claim ON results (claim, at);
+  CREATE INDEX results_by_time ON results (at);
+  CREATE INDEX results_steady ON results (at) WHERE steady = 1;
+  DELETE FROM evidence WHERE digest NOT IN (SELECT digest FROM session_evidence);
+  DROP TABLE kept_states;
+  -- A nonce begins with its time: in a table ordered by it, those of one time are neighbours.
+  CREATE TABLE spent_nonces_new (
+    nonce      BLOB PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO spent_nonces_new (nonce, expires_at) SELECT nonce, expires_at FROM spent_nonces;
+  DROP TABLE spent_nonces;
+  ALTER TABLE spent_nonces_new RENAME TO spent_nonces;
+  `,
 ];
