@@ -45,8 +45,12 @@ class Memory implements SignedSource, ImageTarget {
       yield bytes;
     })();
   }
-  async referrers(subject: Digest, type: string): Promise<readonly Descriptor[]> {
-    return (this.attached.get(subject) ?? []).filter(({ artifactType }) => artifactType === type);
+  /** Whose referrers were asked for. */
+  asked: Digest[] = [];
+  async referrers(subject: Digest, ...types: readonly string[]): Promise<readonly Descriptor[]> {
+    this.asked.push(subject);
+    const listed = this.attached.get(subject) ?? [];
+    return types.flatMap((type) => listed.filter(({ artifactType }) => artifactType === type));
   }
   async pushBlob(bytes: Uint8Array): Promise<Descriptor> {
     const digest = digestOf(bytes);
@@ -137,7 +141,10 @@ describe('an image index', () => {
   test('is accepted with its signature and that of the image that is taken from it', async () => {
     const index = await indexOver([await image('one'), AMD64], [await image('two', false), ARM64]);
     await attach(index, claimsOf(index));
+    memory.asked = [];
     const verdict = await judge();
+    // Once each: what a list says later can't differ from what was judged.
+    expect(memory.asked).toEqual([index.digest, verdict.ok ? verdict.claims.subject.digest : '']);
     expect(verdict.refusal).toBeUndefined();
     expect(verdict.steps.map(({ step }) => step)).toEqual(expect.arrayContaining(['index', 'image-config']));
   });
