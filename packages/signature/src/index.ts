@@ -2,6 +2,7 @@ export { BUNDLE_MEDIA_TYPE, MAX_BUNDLE, makeBundle, type ParsedBundle, parseBund
 export { parseClaims } from './claims.ts';
 export { makeEnvelope, PAYLOAD_TYPE, pae, paeDigest, verifyEnvelope } from './dsse.ts';
 export type { SignatureCode } from './error.ts';
+export { verifyEveryImage } from './every-image.ts';
 export { EVIDENCE_TYPE, MAX_EVIDENCE, type ShownEvidence, verifyBuildEvidence } from './evidence.ts';
 export {
   ATTACHED_TYPES,
