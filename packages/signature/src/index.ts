@@ -7,6 +7,7 @@ export { EVIDENCE_TYPE, MAX_EVIDENCE, type ShownEvidence, verifyBuildEvidence } 
 export {
   ATTACHED_TYPES,
   bundleArtifact,
+  bundlesOf,
   layoutSource,
   proofArtifact,
   type SignedSource,
