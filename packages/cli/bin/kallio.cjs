@@ -7,9 +7,10 @@
  * To strip the types of a thousand files costs half a second at every start; to see that none of them has changed costs
  * two milliseconds. Plain JavaScript, as the quickest thing that Node can begin with.
  */
-const { readFileSync, statSync } = require('node:fs');
-const { enableCompileCache } = require('node:module');
+const { readFileSync, renameSync, statSync, writeFileSync } = require('node:fs');
+const { createRequire, enableCompileCache, Module } = require('node:module');
 const { join } = require('node:path');
+const { constants, Script } = require('node:vm');
 
 const ROOT = join(__dirname, '../../..');
 const CACHE = join(ROOT, 'node_modules/.cache/kallio');
@@ -25,38 +26,93 @@ function stateOf(path) {
 }
 
 /**
- * The bundle that was made of the sources as they are; undefined when there is none, or a source has changed since.
- * @returns {string | undefined}
+ * The program that was made of the sources as they are; undefined when there is none, or a source has changed since.
+ * @param {string} name
+ * @returns {string | undefined} its file
  */
-function current() {
+function current(name) {
   let text;
   try {
-    text = readFileSync(`${CACHE}/current`, 'utf8');
+    text = readFileSync(`${CACHE}/${name}`, 'utf8');
   } catch {
     return undefined;
   }
-  const [bundle, ...sources] = text.split('\n');
+  const [program, ...sources] = text.split('\n');
   for (const source of sources) {
     const at = source.indexOf('\t');
     if (stateOf(source.slice(at + 1)) !== source.slice(0, at)) return undefined;
   }
-  return bundle;
+  return `${CACHE}/${program}`;
 }
 
-/** @param {string} bundle */
-function start(bundle) {
+/**
+ * Starts the whole command: file by file, as each is asked for.
+ * @param {string} program
+ */
+function start(program) {
   // Compiled code beside the code that it was compiled from: who may write one may write the other.
   enableCompileCache(`${CACHE}/compiled`);
-  require(`${CACHE}/${bundle}/lib/main.js`);
+  require(program);
+}
+
+/**
+ * Starts a program of one file, which it is to be, with what was compiled of it when it was started first: all that it
+ * runs, and in half the time of a module.
+ * @param {string} program
+ * @returns {boolean} whether it is there
+ */
+function startQuick(program) {
+  const compiled = `${program}.${process.version}-${process.arch}`;
+  const source = contentOf(program)?.toString('latin1');
+  if (source === undefined) return false;
+  const cachedData = contentOf(compiled);
+  const script = new Script(`(function (exports, require, module) {${source}\n})`, {
+    filename: program,
+    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+    ...(cachedData === undefined ? {} : { cachedData }),
+  });
+  if (script.cachedDataRejected !== false)
+    process.once('exit', () => keep(compiled, script.createCachedData()));
+  const require = createRequire(program);
+  const module = new Module(program);
+  // Its other files, which are loaded where they are needed, ask for it.
+  require.cache[program] = module;
+  script.runInThisContext()(module.exports, require, module);
+  return true;
+}
+
+/** @param {string} file */
+function contentOf(file) {
+  try {
+    return readFileSync(file);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * In one step: who reads it meanwhile has all of it. Where it can't be kept, it is made again.
+ * @param {string} file
+ * @param {Buffer} bytes
+ */
+function keep(file, bytes) {
+  try {
+    writeFileSync(`${file}.${process.pid}`, bytes);
+    renameSync(`${file}.${process.pid}`, file);
+  } catch {}
 }
 
 async function make() {
   const { bundleSources } = await import('../src/bundle/cache.ts');
   const bundle = await bundleSources(CACHE, stateOf);
   if (bundle === undefined) await import('../src/main.ts');
-  else start(bundle);
+  else start(`${CACHE}/${bundle}/lib/main.js`);
 }
 
-const bundle = current();
-if (bundle === undefined) void make();
-else start(bundle);
+/** The command that is asked for, where it is also a program by itself. */
+const quick = /^[a-z-]+$/.test(process.argv[2] ?? '') ? current(`current-${process.argv[2]}`) : undefined;
+if (quick === undefined || !startQuick(quick)) {
+  const program = current('current');
+  if (program === undefined) void make();
+  else start(program);
+}

@@ -1,5 +1,5 @@
-import { type ImageTarget, openLayout, parseReference, Repository, writeLayout } from '@kallio/oci';
-import { layoutSource, type SignedSource } from '@kallio/signature';
+import { type ImageTarget, parseReference, Repository } from '@kallio/oci';
+import type { SignedSource } from '@kallio/signature';
 import { cliError } from './output/output.ts';
 
 const LAYOUT = 'oci:';
@@ -30,7 +30,8 @@ export function namedImage(text: string): NamedImage {
   return {
     folder,
     reference: digest ?? 'latest',
-    open: async () => layoutSource(await openLayout(folder)),
-    openTarget: () => writeLayout(folder),
+    // Who asks a registry does without the code for folders.
+    open: async () => (await import('./folders.ts')).openFolder(folder),
+    openTarget: async () => (await import('./folders.ts')).writeFolder(folder),
   };
 }

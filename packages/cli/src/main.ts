@@ -1,26 +1,5 @@
 #!/usr/bin/env node
-import { runProgram } from './program.ts';
+import { COMMANDS } from './commands/all.ts';
+import { start } from './start.ts';
 
-// `kallio … | head` closes the pipe: there is nobody left to tell.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
-});
-
-async function main(): Promise<void> {
-  const code = await runProgram(process.argv.slice(2), {
-    out: (text) => void process.stdout.write(text),
-    err: (text) => void process.stderr.write(text),
-    isTerminal: process.stderr.isTTY === true,
-  });
-  process.exitCode = code;
-
-  /*
-   * A TPM device that is stuck keeps a thread of this process waiting, and a process that ends, also by process.exit,
-   * waits for its threads. All has been said by now: another program takes the place of this one, only to give its exit
-   * code.
-   */
-  setTimeout(() => process.execve?.('/bin/sh', ['sh', '-c', `exit ${code}`]), 2000).unref();
-}
-
-void main();
+void start(COMMANDS);

@@ -4,39 +4,17 @@ import { EXIT } from './output/exit.ts';
 import { cliError, Output, type Streams } from './output/output.ts';
 
 /** Makes one command. */
-type Add = (context: Context) => Command;
+export type Add = (context: Context) => Command;
 
-/** The commands in the order of the help. Each is loaded when it is asked for: most of a start is to load code. */
-const COMMANDS: ReadonlyMap<string, () => Promise<Add>> = new Map([
-  ['server', async () => (await import('./commands/server.ts')).serverCommand],
-  ['agent', async () => (await import('./commands/agent.ts')).agentCommand],
-  ['enrol', async () => (await import('./commands/enrol.ts')).enrolCommand],
-  ['build', async () => (await import('./commands/build.ts')).buildCommand],
-  ['verify', async () => (await import('./commands/verify.ts')).verifyCommand],
-  ['bundle', async () => (await import('./commands/bundle.ts')).bundleCommand],
-  ['copy', async () => (await import('./commands/copy.ts')).copyCommand],
-  ['log', async () => (await import('./commands/log.ts')).logCommand],
-  ['witness', async () => (await import('./commands/witness.ts')).witnessCommand],
-  ['attesters', async () => (await import('./commands/attesters.ts')).attestersCommand],
-  ['sessions', async () => (await import('./commands/sessions.ts')).sessionsCommand],
-  ['events', async () => (await import('./commands/events.ts')).eventsCommand],
-  ['explain', async () => (await import('./commands/explain.ts')).explainCommand],
-  ['webhooks', async () => (await import('./commands/webhooks.ts')).webhooksCommand],
-  ['packages', async () => (await import('./commands/packages.ts')).packagesCommand],
-  ['apps', async () => (await import('./commands/apps.ts')).appsCommand],
-  ['instances', async () => (await import('./commands/instances.ts')).instancesCommand],
-  ['evidence', async () => (await import('./commands/evidence.ts')).evidenceCommand],
-  ['eventlog', async () => (await import('./commands/eventlog.ts')).eventlogCommand],
-  ['imalog', async () => (await import('./commands/imalog.ts')).imalogCommand],
-  ['policy', async () => (await import('./commands/policy.ts')).policyCommand],
-  ['reference', async () => (await import('./commands/reference.ts')).referenceCommand],
-  ['join-token', async () => (await import('./commands/join-token.ts')).joinTokenCommand],
-  ['token', async () => (await import('./commands/token.ts')).tokenCommand],
-  ['doctor', async () => (await import('./commands/doctor.ts')).doctorCommand],
-]);
+/** Commands by name, in the order of the help. */
+export type Commands = ReadonlyMap<string, () => Promise<Add>>;
 
 /** Runs one command line and gives its exit code. Never throws, never ends the process. */
-export async function runProgram(args: readonly string[], streams: Streams): Promise<number> {
+export async function runProgram(
+  commands: Commands,
+  args: readonly string[],
+  streams: Streams,
+): Promise<number> {
   const output = new Output(streams, args.includes('--json'));
   const context: Context = { output, exit: EXIT.ok };
   const program = new Command('kallio')
@@ -49,7 +27,7 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
       'after',
       '\nEvery command takes --json. Exit codes: 0 yes, 1 refused or failed, 2 unusable input.',
     );
-  for (const add of await commandsFor(args)) program.addCommand(settle(add(context), streams));
+  for (const add of await commandsFor(commands, args)) program.addCommand(settle(add(context), streams));
   try {
     await program.parseAsync(args, { from: 'user' });
     return context.exit;
@@ -65,9 +43,9 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
 }
 
 /** The command that is asked for; all of them where that is no command, as help and errors tell of all. */
-async function commandsFor([asked = '']: readonly string[]): Promise<readonly Add[]> {
-  const one = COMMANDS.get(asked);
-  return one === undefined ? Promise.all([...COMMANDS.values()].map((load) => load())) : [await one()];
+async function commandsFor(commands: Commands, [asked = '']: readonly string[]): Promise<readonly Add[]> {
+  const one = commands.get(asked);
+  return one === undefined ? Promise.all([...commands.values()].map((load) => load())) : [await one()];
 }
 
 /** Sub-commands don't inherit these. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fromBase64 } from '@kallio/codec';
 import { makeTrustedRoot } from '@kallio/signature';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COMMANDS } from '../src/commands/all.ts';
 import { runProgram } from '../src/program.ts';
 
 const vectors = join(import.meta.dirname, '../../../../shared/vectors/sigstore-bundles');
@@ -29,7 +30,7 @@ afterAll(() => rmSync(dir, { recursive: true }));
 async function verify(...args: string[]): Promise<{ exit: number; code?: string }> {
   const printed: string[] = [];
   const streams = { out: (text: string) => void printed.push(text), err: () => {}, isTerminal: false };
-  const exit = await runProgram(['bundle', 'verify', ...args, '--json'], streams);
+  const exit = await runProgram(COMMANDS, ['bundle', 'verify', ...args, '--json'], streams);
   const { refusal, error } = JSON.parse(printed.join('')) as Record<
     'refusal' | 'error',
     { code: string } | undefined

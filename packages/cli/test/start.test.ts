@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import {
   cpSync,
@@ -14,9 +15,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 
 /* A checkout of its own, with the same dependencies, in which sources change between starts of `kallio`. */
 
@@ -29,7 +30,7 @@ let checkout: string;
 const at = (...path: string[]) => join(checkout, ...path);
 const cache = () => at('node_modules/.cache/kallio');
 const bundles = () => readdirSync(cache()).filter((name) => /^[0-9a-f]{64}/.test(name));
-const current = () => readFileSync(join(cache(), 'current'), 'utf8').split('\n')[0];
+const current = () => readFileSync(join(cache(), 'current'), 'utf8').split('/')[0];
 
 beforeAll(() => {
   checkout = mkdtempSync(join(tmpdir(), 'kallio-checkout-'));
@@ -53,6 +54,22 @@ beforeAll(() => {
 afterAll(() => rmSync(checkout, { recursive: true, force: true }));
 
 const BIN = 'packages/cli/bin/kallio.cjs';
+
+/** An image policy of a log that there is nowhere. */
+const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const policy = {
+  policy: 'kallio-image-policy-v1',
+  issuer: 'https://kallio.example',
+  jwks: { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'results' }] },
+  logs: [
+    {
+      origin: 'log.example - 1',
+      publicKey: publicKey.export({ type: 'spki', format: 'der' }).toString('base64'),
+    },
+  ],
+  builders: ['build-1'],
+  tiers: ['B'],
+};
 
 /** The version, as a start of the command prints it. */
 const version = () => said(BIN, '--version');
@@ -111,10 +128,18 @@ it('never starts a bundle of other sources than there are', async () => {
 });
 
 it('is the same command as its sources, to the last sign', async () => {
+  await settle();
+  await version();
+  writeFileSync(at('policy.json'), JSON.stringify(policy));
   for (const args of [
     ['--help'],
     ['policy', 'image', '--help'],
     ['verify'],
+    ['verify', '--help'],
+    ['verify', '--nothing', 'x'],
+    // What it loads only for folders, and starts by that no second time.
+    ['verify', 'oci:/nowhere', '--policy', 'policy.json'],
+    ['verify', 'oci:/nowhere', '--policy', 'policy.json', '--json'],
     ['policy', 'schema', '--image'],
   ]) {
     const text = await said('packages/cli/src/main.ts', ...args);
@@ -141,4 +166,71 @@ it('tells why sources can’t be bundled, and starts nothing older', async () =>
   expect(await version()).toContain('nothing.ts');
   writeFileSync(at(PROGRAM), text);
   expect(await version()).toBe('0.1.0');
+});
+
+describe('a command that is bundled by itself', () => {
+  const quick = () => readFileSync(join(cache(), 'current-verify'), 'utf8').split('\n');
+  const program = () => join(cache(), quick()[0] ?? '');
+  const verify = () => said(BIN, 'verify', 'oci:/nowhere', '--policy', at('policy.json'));
+
+  /** Writes a source with something at its end; the file looks as if nobody had. */
+  function touch(path: string): void {
+    const { atime, mtime } = statSync(at(path));
+    writeFileSync(at(path), `${readFileSync(at(path), 'utf8')}// changed\n`);
+    utimesSync(at(path), atime, mtime);
+  }
+
+  beforeEach(async () => {
+    writeFileSync(at('policy.json'), JSON.stringify(policy));
+    await settle();
+    await version();
+  });
+
+  it('is started by itself, and keeps what was compiled of it', async () => {
+    const text = await verify();
+    expect(text).toContain('OCI_');
+    expect(readdirSync(dirname(program())).filter((name) => name.startsWith('verify.js.v'))).toHaveLength(1);
+    expect(await verify()).toBe(text);
+    writeFileSync(program(), `process.stdout.write('by itself');`);
+    expect(await verify()).toBe('by itself');
+    // Code that was compiled of another text is not run for this one.
+    writeFileSync(program(), `process.stdout.write('by itself, again');`);
+    expect(await verify()).toBe('by itself, again');
+  });
+
+  it('goes on where other sources change, and no further where its own do', async () => {
+    const text = await verify();
+    writeFileSync(program(), `process.stdout.write('by itself');`);
+    touch('packages/server/src/index.ts');
+    expect(await verify()).toBe('by itself');
+    const own = 'packages/cli/src/commands/verify.ts';
+    touch(own);
+    expect(await verify()).toBe(text);
+    await settle();
+    await version();
+    writeFileSync(program(), `process.stdout.write('by itself');`);
+    expect(await verify()).toBe('by itself');
+    writeFileSync(at('package-lock.json'), `${readFileSync(at('package-lock.json'), 'utf8')}\n`);
+    expect(await verify()).toBe(text);
+    for (const path of [
+      own,
+      'package-lock.json',
+      'packages/codec/src/json.ts',
+      // Read only when it is asked for evidence.
+      'packages/signature/src/evidence.ts',
+      // They name what there is to import, and where it is.
+      'packages/oci/src/index.ts',
+      'packages/oci/package.json',
+      // And this makes the program.
+      'packages/cli/src/bundle/install.ts',
+    ]) {
+      expect(quick().map((line) => line.split('\t')[1])).toContain(path);
+    }
+  });
+
+  it('is part of the whole command where its own program is gone', async () => {
+    const text = await verify();
+    rmSync(program());
+    expect(await verify()).toBe(text);
+  });
 });

@@ -11,13 +11,9 @@ import {
 import { checkAk, parsePublic } from '@kallio/tpm/structures';
 import { Type } from 'typebox';
 import { signatureError } from './error.ts';
+import { MAX_EVIDENCE } from './evidence-type.ts';
 import { certifiedKey } from './signing-key.ts';
 import type { AcceptedImage } from './verdict.ts';
-
-/** Media and artifact type of the raw evidence that travels with an image: a JSON list of evidence messages. */
-export const EVIDENCE_TYPE = 'application/vnd.kallio.evidence.v1+json';
-/** Largest evidence read, in bytes. */
-export const MAX_EVIDENCE = 64 * 1024 * 1024;
 
 const Messages = Type.Array(EvidenceMessage, { minItems: 2, maxItems: 64 });
 

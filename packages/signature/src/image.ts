@@ -20,7 +20,8 @@ import {
 import { MAX_TLOG_PROOF } from '@kallio/tlog';
 import { BUNDLE_MEDIA_TYPE, MAX_BUNDLE } from './bundle.ts';
 import { signatureError } from './error.ts';
-import { EVIDENCE_TYPE, MAX_EVIDENCE, type ShownEvidence, verifyBuildEvidence } from './evidence.ts';
+import type { ShownEvidence } from './evidence.ts';
+import { EVIDENCE_TYPE, MAX_EVIDENCE } from './evidence-type.ts';
 import type { ImagePolicy } from './policy/schema.ts';
 import { WITNESSED_TYPE } from './policy/witnesses.ts';
 import { PREDICATE_TYPE } from './statement.ts';
@@ -264,6 +265,8 @@ async function blobOf(source: SignedSource, candidate: Descriptor, subject: Dige
 
 /** What the raw evidence shows that is attached to an image; anybody may have attached other evidence beside it. */
 async function findEvidence(source: SignedSource, image: AcceptedImage): Promise<ShownEvidence> {
+  // Who doesn't ask for evidence doesn't load what judges it: a fifth of the command's code.
+  const { verifyBuildEvidence } = await import('./evidence.ts');
   const subject = image.claims.subject.digest;
   const listed = await source.referrers(subject, EVIDENCE_TYPE);
   let refusal: KallioError = signatureError(

@@ -3,7 +3,8 @@ export { parseClaims } from './claims.ts';
 export { makeEnvelope, PAYLOAD_TYPE, pae, paeDigest, verifyEnvelope } from './dsse.ts';
 export type { SignatureCode } from './error.ts';
 export { verifyEveryImage } from './every-image.ts';
-export { EVIDENCE_TYPE, MAX_EVIDENCE, type ShownEvidence, verifyBuildEvidence } from './evidence.ts';
+export { type ShownEvidence, verifyBuildEvidence } from './evidence.ts';
+export { EVIDENCE_TYPE, MAX_EVIDENCE } from './evidence-type.ts';
 export {
   ATTACHED_TYPES,
   bundleArtifact,

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { installKallio } from './install.ts';
+import { installKallio, installQuick, QUICK } from './install.ts';
 import { digestOf, PROJECT, type Source, sourcesOf } from './sources.ts';
 
 /** Two changes of a file within this time may leave it with the same times: the clock of a file system is coarse. */
@@ -11,8 +11,9 @@ const KEPT_MS = 7 * 24 * 3_600_000;
 
 /**
  * Sees to it that `cache` holds a bundle of the sources as they are, and gives its name: their digest. Beside it stands
- * `current`: that name, and by `stateOf` what each source is known again by. Undefined where no bundle can be made, as
- * there is no bundler or no place to write: then the sources themselves are what is started.
+ * `current`: the program in it, and by `stateOf` what each source is known again by; and for each command that is bundled
+ * by itself `current-<command>`, of the sources that it is made of. Undefined where no bundle can be made, as there is no
+ * bundler or no place to write: then the sources themselves are what is started.
  *
  * Any number may do this at once: each makes the bundle in a folder of its own, and the first to finish gives it its name.
  */
@@ -32,7 +33,10 @@ export async function bundleSources(
       await prune(cache, digest);
     }
     // COMMIT POINT: the next start takes this bundle. Of sources that are being written it looks at the content again.
-    if (settled) await replace(join(cache, 'current'), lines(digest, sources, states));
+    if (settled) {
+      await replace(join(cache, 'current'), lines(`${digest}/lib/main.js`, sources, states));
+      for (const command of QUICK) await nameQuick(cache, digest, command, sources, states);
+    }
   } catch (error) {
     if (isCode(error, 'ERR_MODULE_NOT_FOUND', 'EACCES', 'EROFS', 'EPERM')) return undefined;
     throw error;
@@ -40,9 +44,37 @@ export async function bundleSources(
   return digest;
 }
 
-function lines(digest: string, sources: readonly Source[], states: readonly string[]): string {
-  return [digest, ...sources.map(({ path }, i) => `${states[i]}\t${path}`)].join('\n');
+function lines(program: string, sources: readonly Source[], states: readonly string[]): string {
+  return [program, ...sources.map(({ path }, i) => `${states[i]}\t${path}`)].join('\n');
 }
+
+/**
+ * A command that is bundled by itself stays as it is whatever happens to other sources. It changes with those that were
+ * read for it, with the declarations by which they are found, the lock, and what bundles it; never with a file that is new,
+ * as nothing is imported that is not named.
+ */
+async function nameQuick(
+  cache: string,
+  digest: string,
+  command: string,
+  sources: readonly Source[],
+  states: readonly string[],
+): Promise<void> {
+  const read = new Set((await readFile(join(cache, digest, 'quick', command, SOURCES), 'utf8')).split('\n'));
+  const known = sources
+    .map((source, i) => ({ source, state: states[i] ?? '' }))
+    .filter(({ source: { path, folder } }) => !folder && (read.has(path) || BUILDING.test(path)));
+  const program = `${digest}/quick/${command}/${command}.js`;
+  const text = lines(
+    program,
+    known.map(({ source }) => source),
+    known.map(({ state }) => state),
+  );
+  await replace(join(cache, `current-${command}`), text);
+}
+
+const SOURCES = 'sources';
+const BUILDING = /\.json$|^packages\/cli\/src\/bundle\//;
 
 async function lastChange(sources: readonly Source[]): Promise<number> {
   const times = await Promise.all(sources.map(async ({ path }) => (await stat(join(PROJECT, path))).ctimeMs));
@@ -53,6 +85,11 @@ async function make(cache: string, digest: string): Promise<void> {
   const own = join(cache, `${digest}.${randomBytes(6).toString('hex')}`);
   try {
     await installKallio(own);
+    for (const command of QUICK) {
+      const folder = join(own, 'quick', command);
+      const read = await installQuick(command, folder);
+      await writeFile(join(folder, SOURCES), read.join('\n'));
+    }
     await rename(own, join(cache, digest));
   } catch (error) {
     await rm(own, { recursive: true, force: true });

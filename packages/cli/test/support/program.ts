@@ -1,3 +1,4 @@
+import { COMMANDS } from '../../src/commands/all.ts';
 import { runProgram } from '../../src/program.ts';
 
 /** What a command line came to. */
@@ -11,7 +12,7 @@ export interface Ran {
 export async function run(...args: string[]): Promise<Ran> {
   let out = '';
   let err = '';
-  const exit = await runProgram(args, {
+  const exit = await runProgram(COMMANDS, args, {
     out: (text) => {
       out += text;
     },

@@ -1,0 +1,30 @@
+import type { Commands } from '../program.ts';
+
+/** The commands in the order of the help. Each is loaded when it is asked for: most of a start is to load code. */
+export const COMMANDS: Commands = new Map([
+  ['server', async () => (await import('./server.ts')).serverCommand],
+  ['agent', async () => (await import('./agent.ts')).agentCommand],
+  ['enrol', async () => (await import('./enrol.ts')).enrolCommand],
+  ['build', async () => (await import('./build.ts')).buildCommand],
+  ['verify', async () => (await import('./verify.ts')).verifyCommand],
+  ['bundle', async () => (await import('./bundle.ts')).bundleCommand],
+  ['copy', async () => (await import('./copy.ts')).copyCommand],
+  ['log', async () => (await import('./log.ts')).logCommand],
+  ['witness', async () => (await import('./witness.ts')).witnessCommand],
+  ['attesters', async () => (await import('./attesters.ts')).attestersCommand],
+  ['sessions', async () => (await import('./sessions.ts')).sessionsCommand],
+  ['events', async () => (await import('./events.ts')).eventsCommand],
+  ['explain', async () => (await import('./explain.ts')).explainCommand],
+  ['webhooks', async () => (await import('./webhooks.ts')).webhooksCommand],
+  ['packages', async () => (await import('./packages.ts')).packagesCommand],
+  ['apps', async () => (await import('./apps.ts')).appsCommand],
+  ['instances', async () => (await import('./instances.ts')).instancesCommand],
+  ['evidence', async () => (await import('./evidence.ts')).evidenceCommand],
+  ['eventlog', async () => (await import('./eventlog.ts')).eventlogCommand],
+  ['imalog', async () => (await import('./imalog.ts')).imalogCommand],
+  ['policy', async () => (await import('./policy.ts')).policyCommand],
+  ['reference', async () => (await import('./reference.ts')).referenceCommand],
+  ['join-token', async () => (await import('./join-token.ts')).joinTokenCommand],
+  ['token', async () => (await import('./token.ts')).tokenCommand],
+  ['doctor', async () => (await import('./doctor.ts')).doctorCommand],
+]);
