@@ -1,4 +1,5 @@
 import { fromHex } from '@kallio/codec';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   type AppraisalPolicy,
@@ -9,7 +10,14 @@ import {
 } from '../src/index.ts';
 import { codes } from './support/appraise.ts';
 import { IMAGE, SHELL } from './support/attester.ts';
-import { digestOfFile, MACHINE_POLICY, Machine } from './support/machine.ts';
+import {
+  digestOfFile,
+  type ImaForm,
+  type ImaLine,
+  MACHINE_POLICY,
+  Machine,
+  referenceOf,
+} from './support/machine.ts';
 
 const { ima } = MACHINE_POLICY.reference;
 if (ima === undefined) throw new Error('the policy has reference values for IMA');
@@ -118,5 +126,71 @@ describe('a class with a reference-set file', () => {
     const { next } = without;
     if (next === undefined) throw new Error('authentic evidence leaves something to keep');
     expect(machine.appraise({ policy, sets, previous: next }).platform.state).toBe('VERIFIED');
+  });
+});
+
+describe('a long list', () => {
+  const forms: readonly ImaForm[] = ['ima-ng', 'ima-sig', 'sha512', 'verity'];
+  const known = Array.from({ length: 40 }, (_, i) => `known file ${i}`);
+  const others = ['a shell of the host', 'a network module', 'an application'];
+  // Half of them are known by their fs-verity digests, too.
+  const references = new Set([
+    ...[...others, ...known].flatMap((file) => [
+      referenceOf({ name: '', file }),
+      referenceOf({ name: '', file, form: 'sha512' }),
+    ]),
+    ...known.slice(20).map((file) => referenceOf({ name: '', file, form: 'verity' })),
+  ]);
+  const everything = { name: 'everything', digests: [...references] };
+  const name = fc.constantFrom('/usr/bin/a', '/opt/b', '/srv/\u00e4');
+  const file = fc.constantFrom(...known);
+  // Most are of one form, as on a real machine, so that many digests are looked up together.
+  const line: fc.Arbitrary<ImaLine> = fc.oneof(
+    { weight: 20, arbitrary: fc.record({ name, file }) },
+    { weight: 3, arbitrary: fc.record({ name, file, form: fc.constantFrom(...forms) }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        name,
+        file: fc.constantFrom('an unknown file', 'violation'),
+        form: fc.constantFrom(...forms),
+      }),
+    },
+    // Stops a digest that begins with a known one, and one of a known file's bytes shown as that of an fs-verity tree.
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom<ImaLine>(
+        {
+          name: '/opt/longer',
+          file: 'no file',
+          form: 'sha512',
+          digest: digestOfFile(known[0] ?? '') + digestOfFile(known[1] ?? ''),
+        },
+        { name: '/opt/tree', file: 'no file', form: 'verity', digest: digestOfFile(known[0] ?? '') },
+      ),
+    },
+  );
+  const lines = fc.array(line, { minLength: 1, maxLength: 200, size: 'max' });
+
+  it('has each entry judged as it is by itself, whatever stands around it', () => {
+    const policy = withClasses([everything]);
+    // Tells paths apart: there the class of each entry is looked for by its name.
+    const nothing = { name: 'nothing', paths: ['/nothing/'], digests: [digestOfFile('nothing')] };
+    const byPath = withClasses([nothing, everything]);
+    fc.assert(
+      fc.property(lines, (list) => {
+        const machine = new Machine();
+        for (const one of list) machine.use(one);
+        const unknown = machine.ima.flatMap((one, i) =>
+          one.file === 'violation' || !references.has(referenceOf(one)) ? [`ima:${i + 1}`] : [],
+        );
+        for (const one of [policy, byPath]) {
+          const { platform } = machine.appraise({ policy: one });
+          expect(platform.refusals.map(({ pointer }) => pointer)).toEqual(unknown);
+          expect(platform.state).toBe(unknown.length === 0 ? 'VERIFIED' : 'VIOLATED');
+        }
+      }),
+      { numRuns: 60 },
+    );
   });
 });

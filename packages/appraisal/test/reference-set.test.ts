@@ -59,15 +59,22 @@ describe('a reference set', () => {
         concat(one.subarray(0, one.length - 1), Uint8Array.of(0x77)),
       ],
     );
-    const slices = asked.map((one, i) => ({
-      data: concat(new Uint8Array(i % 5), one, new Uint8Array(3)),
-      start: i % 5,
-      end: (i % 5) + one.length,
-    }));
-    for (const set of sets) {
-      const found = new Uint8Array(slices.length);
-      set.hasEach(slices, found);
-      expect([...found]).toEqual(asked.map((one) => (set.has(one) ? 1 : 0)));
+    for (const length of [32, 48]) {
+      const those = asked.filter((one) => one.length === length);
+      // One behind the other, each at a place of its own kind.
+      const data = concat(...those.flatMap((one, i) => [new Uint8Array(i % 5), one]), new Uint8Array(3));
+      const starts = new Uint32Array(those.length + 1);
+      let at = 0;
+      for (const [i, one] of those.entries()) {
+        starts[i] = at + (i % 5);
+        at += (i % 5) + one.length;
+      }
+      const view = new DataView(data.buffer, data.byteOffset, data.length);
+      for (const set of sets) {
+        const found = new Uint8Array(those.length);
+        set.hasEach({ view, starts, count: those.length, length }, found);
+        expect([...found]).toEqual(those.map((one) => (set.has(one) ? 1 : 0)));
+      }
     }
   });
 

@@ -18,7 +18,13 @@ export { digestOfBank, eventDataIsMeasured, replayEventLog } from './eventlog/re
 export { type SecureBootAuthority, type SecureBootState, secureBootState } from './eventlog/secure-boot.ts';
 export { ImaTextReader, readImaText } from './ima/ascii.ts';
 export { ImaLogReader, type ImaReadOptions, imaEntries, readImaLog } from './ima/binary.ts';
-export { decodeImaEntry, type ImaDigest, type ImaEntry, type ImaMeasurement } from './ima/entry.ts';
+export {
+  decodeImaEntry,
+  type ImaDigest,
+  type ImaEntry,
+  type ImaMeasurement,
+  usualDigestStart,
+} from './ima/entry.ts';
 export { ImaReplay, type ImaReplayState, imaStart, replayIma } from './ima/replay.ts';
 export { writeImaLog } from './ima/write.ts';
 export {

@@ -1,4 +1,5 @@
 import { concat, fromHex, sha256, toHex, utf8 } from '@kallio/codec';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   decodeImaEntry,
@@ -7,6 +8,7 @@ import {
   imaStart,
   readImaLog,
   replayIma,
+  usualDigestStart,
 } from '../src/index.ts';
 import { at, u32le } from './support/bytes.ts';
 import {
@@ -19,7 +21,7 @@ import {
   said,
   written,
 } from './support/ima.ts';
-import { code } from './support/refusal.ts';
+import { code, outcome } from './support/refusal.ts';
 
 // Entries as a kernel writes them, or as an attacker does, each flaw next to the entry without it.
 
@@ -239,4 +241,71 @@ test('a list as long as the limit is read, one of a byte more is refused unread'
   expect([...readImaLog(entry, { maxBytes: entry.length })]).toHaveLength(1);
   expect(() => [...readImaLog(entry, { maxBytes: entry.length - 1 })]).toThrow(code('IMA_TOO_LARGE'));
   expect(() => [...readImaLog(new Uint8Array(64 * 1024 * 1024 + 1))]).toThrow(code('IMA_TOO_LARGE'));
+});
+
+describe('the digest of an entry of the usual form', () => {
+  const entryOf = (made: Made): ImaEntry => {
+    const [entry] = readImaLog(binaryEntry(made));
+    if (entry === undefined) throw new Error('one entry');
+    return entry;
+  };
+  const v2: Made = {
+    template: 'ima-ngv2',
+    fields: [digestField('ima:sha256', SHA256), nameField('/bin/sh')],
+  };
+
+  test('is found where it stands', () => {
+    for (const made of [...TEMPLATES.map(([one]) => one), v2]) {
+      const entry = entryOf(made);
+      const { digest } = decodeImaEntry(entry);
+      const [first] = made.fields;
+      const usual = digest.type === 'ima' && digest.algorithm === 'sha256' && first?.length !== undefined;
+      const leads = usual && made.template.startsWith('ima');
+      expect(usualDigestStart(entry), made.template).toBe(leads ? digest.start : -1);
+    }
+  });
+
+  test('is not found in an entry of another form, of another digest, or that is refused', () => {
+    const other: Made[] = [
+      { template: 'ima-ng', fields: [digestField('sha512', new Uint8Array(64)), nameField('/bin/sh')] },
+      { template: 'ima-ng', fields: [digestField('sha1', new Uint8Array(32)), nameField('/bin/sh')] },
+      { template: 'ima-ng', fields: [digestField('sha256', new Uint8Array(31)), nameField('/bin/sh')] },
+      { template: 'ima-ng', fields: [digestField('sha256', new Uint8Array(33)), nameField('/bin/sh')] },
+      { template: 'ima-ng', fields: [...NG.fields, nameField('a field more')] },
+      { template: 'ima-ng', fields: NG.fields.slice(0, 1) },
+      { template: 'ima-ngv2', fields: NG.fields },
+      { template: 'd-ng', fields: NG.fields.slice(0, 1) },
+      { template: 'd-ng|sig', fields: NG.fields },
+    ];
+    for (const made of other) expect(usualDigestStart(entryOf(made)), made.template).toBe(-1);
+    expect(usualDigestStart(entryOf({ ...NG, template: 'd-ng|n-ng' }))).toBe(12);
+  });
+
+  test('is the one that decoding finds, in any bytes', () => {
+    const made = [...TEMPLATES.map(([one]) => one), v2].map(entryOf);
+    const changes = fc.array(fc.tuple(fc.nat(), fc.nat({ max: 255 })), { maxLength: 3 });
+    const cut = fc.option(fc.nat({ max: 80 }), { nil: undefined });
+    let found = 0;
+    fc.assert(
+      fc.property(fc.constantFrom(...made), changes, cut, (honest, changed, length) => {
+        const data = honest.data.slice(0, length);
+        for (const [place, byte] of changed) if (data.length > 0) data[place % data.length] = byte;
+        const entry = { ...honest, data };
+        const start = usualDigestStart(entry);
+        if (start === -1) return;
+        found++;
+        const decoded = outcome(() => decodeImaEntry(entry));
+        if (!('value' in decoded)) throw new Error(`an entry that is refused: ${decoded.code}`);
+        const { algorithm, type, start: from, end } = decoded.value.digest;
+        expect({ algorithm, type, from, end }).toEqual({
+          algorithm: 'sha256',
+          type: 'ima',
+          from: start,
+          end: start + 32,
+        });
+      }),
+      { numRuns: 5000 },
+    );
+    expect(found).toBeGreaterThan(100);
+  });
 });

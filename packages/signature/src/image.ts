@@ -260,6 +260,16 @@ async function proofsFor(
   return found;
 }
 
+/** The readable bundles that are attached to an image, of those that {@link verifyImage} looks at; none is judged. */
+export async function bundlesOf(source: SignedSource, subject: Digest): Promise<readonly Uint8Array[]> {
+  const found: Uint8Array[] = [];
+  for (const candidate of (await source.referrers(subject, BUNDLE_MEDIA_TYPE)).slice(0, MAX_CANDIDATES)) {
+    const bundle = await fetchBundle(source, candidate, subject);
+    if (bundle instanceof Uint8Array) found.push(bundle);
+  }
+  return found;
+}
+
 /** The bytes of a candidate's bundle, or why there are none. */
 async function fetchBundle(attached: Attached, candidate: Descriptor): Promise<Uint8Array | Refusal> {
   try {

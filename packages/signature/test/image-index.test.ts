@@ -20,6 +20,7 @@ import {
   parseImagePolicy,
   proofArtifact,
   type SignedSource,
+  verifyEveryImage,
   verifyImage,
 } from '../src/index.ts';
 import { type Build, build, TestServer, testKey } from './support/honest.ts';
@@ -116,7 +117,9 @@ const AMD64 = { os: 'linux', architecture: 'amd64' };
 const ARM64 = { os: 'linux', architecture: 'arm64' };
 
 /** An index over these images, under the tag. */
-async function indexOver(...children: (readonly [FoundManifest, typeof AMD64])[]): Promise<FoundManifest> {
+async function indexOver(
+  ...children: (readonly [FoundManifest, typeof AMD64 | undefined])[]
+): Promise<FoundManifest> {
   const manifests = children.map(([{ bytes, digest, mediaType }, platform]) => ({
     mediaType,
     digest,
@@ -183,6 +186,29 @@ describe('an image index', () => {
     const honest = await indexOver([await image('two'), AMD64]);
     await attach(honest, claimsOf(honest));
     expect((await judge()).ok).toBe(true);
+  });
+
+  test('is passed on only if every image in it is verified, also one that no platform takes', async () => {
+    const passed = async (index: FoundManifest) =>
+      verifyEveryImage(index, memory, parseImagePolicy(server.policy()), new Date());
+    const one = await image('one');
+    const hidden = await image('nobody looks at this one', false);
+    const honest = await indexOver([one, AMD64]);
+    await attach(honest, claimsOf(honest));
+    expect(await passed(honest)).toMatchObject([{ ok: true }]);
+    // Attack: an image rides along, with no platform by which anybody would take and judge it.
+    const ridden = await indexOver([one, AMD64], [hidden, undefined]);
+    await attach(ridden, claimsOf(ridden, honest));
+    expect(await passed(ridden)).toMatchObject({ image: one.digest, refusal: { code: 'OCI_PLATFORM' } });
+    // The same beside an image of another platform: this machine takes its own, and never looks at that one.
+    const beside = await indexOver([one, AMD64], [hidden, ARM64]);
+    await attach(beside, claimsOf(beside));
+    expect((await judge()).ok).toBe(true);
+    expect(await passed(beside)).toMatchObject({ image: hidden.digest, refusal: { code: 'OCI_PLATFORM' } });
+    // An image by itself is judged as it always is, for the platform of the policy.
+    expect(await passed(one)).toMatchObject(
+      process.arch === 'x64' ? [{ ok: true }] : { refusal: { code: 'OCI_PLATFORM' } },
+    );
   });
 
   test('is judged by the rules that can be of an index, its image by all', async () => {

@@ -1,5 +1,5 @@
 import { sha256, toHex } from '@kallio/codec';
-import { decodeImaEntry, type ImaDigest, type ImaEntry, type ImaMeasurement } from '@kallio/evidence';
+import { decodeImaEntry, type ImaEntry, type ImaMeasurement, usualDigestStart } from '@kallio/evidence';
 import { because } from '../codes.ts';
 import type { KeptIma, UnmatchedEntry } from '../continuity.ts';
 import type { DigestIndex } from '../reference-set/digests.ts';
@@ -13,6 +13,8 @@ const MAX_UNMATCHED = 256;
 const MAX_NAME = 512;
 /** Entries that are looked up together. */
 const BATCH = 64;
+const NO_BYTES = new DataView(new ArrayBuffer(0));
+const SHA256_BYTES = 32;
 const BOOT_AGGREGATE = 'boot_aggregate';
 const AGGREGATED_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
@@ -23,9 +25,13 @@ export class EntryJudge {
   readonly #unmatched: UnmatchedEntry[];
   /** Entries that are known by an announced update alone. They count once a quote has covered them. */
   readonly #used: { readonly id: string; readonly pointer?: string }[];
-  /** Entries whose digests are looked up together, all in one index. */
+  /** Reference values of every file, where the policy tells no paths apart. */
+  readonly #ofAll: DigestIndex | undefined;
+  /** Entries whose digests are looked up together: all of one length, in one buffer, to be found in one index. */
   readonly #batch: ImaEntry[] = [];
-  readonly #digests: ImaDigest[] = [];
+  readonly #starts = new Uint32Array(BATCH);
+  #view: DataView = NO_BYTES;
+  #length = 0;
   #index: DigestIndex | undefined;
   #kind: DigestKind = 'file';
   #overflow: boolean;
@@ -38,41 +44,73 @@ export class EntryJudge {
     this.#used = (start.updates ?? []).map((id) => ({ id }));
     this.#overflow = start.overflow;
     this.#entries = start.entries;
+    const { ima } = facts.policy;
+    this.#ofAll = ima?.digests.get(ima.classes.ofAll ?? '')?.index;
   }
 
   take(entry: ImaEntry): void {
     this.#entries++;
+    const isFile = entry.index > 0 && !entry.violation;
+    const start = isFile && this.#ofAll !== undefined ? usualDigestStart(entry) : -1;
+    if (start !== -1) {
+      this.#queue(entry, this.#ofAll, 'file', start, SHA256_BYTES);
+      return;
+    }
     const measured = decodeImaEntry(entry);
-    const kind = measured.digest.type === 'verity' ? 'verity' : 'file';
-    const index = entry.index > 0 && !entry.violation ? this.#indexFor(measured) : undefined;
-    if (index !== this.#index || kind !== this.#kind || this.#batch.length === BATCH) this.#judgeBatch();
+    const { digest } = measured;
+    const index = isFile ? this.#indexFor(measured) : undefined;
     if (index === undefined) {
+      this.#judgeBatch();
       this.#judge(entry, measured);
       return;
     }
-    this.#index = index;
-    this.#kind = kind;
-    this.#batch.push(entry);
-    this.#digests.push(measured.digest);
+    const kind = digest.type === 'verity' ? 'verity' : 'file';
+    this.#queue(entry, index, kind, digest.start, digest.end - digest.start);
   }
 
   /** Reference values that an entry may be among; only of those that are not are name and digest written out. */
   #indexFor(measured: ImaMeasurement): DigestIndex | undefined {
     const { ima } = this.#facts.policy;
     if (ima === undefined || !isStrong(measured.digest)) return undefined;
-    return ima.digests.get(ima.classes.ofAll ?? ima.classes.of(measured.name) ?? '')?.index;
+    return this.#ofAll ?? ima.digests.get(ima.classes.of(measured.name) ?? '')?.index;
+  }
+
+  #queue(
+    entry: ImaEntry,
+    index: DigestIndex | undefined,
+    kind: DigestKind,
+    start: number,
+    length: number,
+  ): void {
+    const { buffer, byteOffset } = entry.data;
+    if (
+      this.#batch.length === BATCH ||
+      index !== this.#index ||
+      kind !== this.#kind ||
+      length !== this.#length ||
+      buffer !== this.#view.buffer
+    ) {
+      this.#judgeBatch();
+      this.#index = index;
+      this.#kind = kind;
+      this.#length = length;
+      if (buffer !== this.#view.buffer) this.#view = new DataView(buffer);
+    }
+    this.#starts[this.#batch.length] = byteOffset + start;
+    this.#batch.push(entry);
   }
 
   #judgeBatch(): void {
-    if (this.#index !== undefined) {
-      const found = this.#index.hasEach(this.#kind, this.#digests);
-      for (const [i, entry] of this.#batch.entries()) {
-        if (found[i] !== 1) this.#judge(entry, decodeImaEntry(entry));
+    const batch = this.#batch;
+    if (this.#index !== undefined && batch.length > 0) {
+      const places = { view: this.#view, starts: this.#starts, count: batch.length, length: this.#length };
+      const found = this.#index.hasEach(this.#kind, places);
+      for (let i = 0; i < batch.length; i++) {
+        const entry = batch[i];
+        if (found[i] !== 1 && entry !== undefined) this.#judge(entry, decodeImaEntry(entry));
       }
     }
-    this.#index = undefined;
-    this.#batch.length = 0;
-    this.#digests.length = 0;
+    batch.length = 0;
   }
 
   #judge(entry: ImaEntry, { name, digest }: ImaMeasurement): void {

@@ -1,5 +1,5 @@
 import { fromHex } from '@kallio/codec';
-import { type DigestKind, type DigestSlice, type ReferenceSet, referenceSetOf } from './set.ts';
+import { type DigestKind, type DigestPlaces, type ReferenceSet, referenceSetOf } from './set.ts';
 
 /** Several reference sets, asked as one. */
 export class DigestIndex {
@@ -16,9 +16,9 @@ export class DigestIndex {
   }
 
   /** As {@link DigestIndex.has}, for several at a time: 1 for each that a set has. */
-  hasEach(kind: DigestKind, digests: readonly DigestSlice[]): Uint8Array {
-    const found = new Uint8Array(digests.length);
-    for (const set of this.#sets) if (set.kind === kind) set.hasEach(digests, found);
+  hasEach(kind: DigestKind, places: DigestPlaces): Uint8Array {
+    const found = new Uint8Array(places.count);
+    for (const set of this.#sets) if (set.kind === kind) set.hasEach(places, found);
     return found;
   }
 }

@@ -15,11 +15,21 @@ const PER_BUCKET = 2;
 /** So many neighbours are looked at one after the other. */
 const FEW = 8;
 
-/** A digest where it stands. */
-export interface DigestSlice {
-  readonly data: Uint8Array;
-  readonly start: number;
-  readonly end: number;
+/** So many are looked up at once. What each step of that comes to is kept here until the next. */
+const AT_ONCE = 64;
+const WORDS = new Uint32Array(AT_ONCE);
+const LOWS = new Uint32Array(AT_ONCE);
+const HIGHS = new Uint32Array(AT_ONCE);
+
+/** Digests of one length, where they stand. */
+export interface DigestPlaces {
+  readonly view: DataView;
+  /** Where each begins in the view. */
+  readonly starts: Uint32Array;
+  /** How many of `starts` there are. */
+  readonly count: number;
+  /** Bytes of each. */
+  readonly length: number;
 }
 
 /**
@@ -32,11 +42,10 @@ export class ReferenceSet {
   readonly length: number;
   readonly count: number;
   readonly #digests: Uint8Array;
+  readonly #view: DataView;
   /** First digest whose leading bits are the index or more; one more at the end. */
   readonly #buckets: Uint32Array;
   readonly #shift: number;
-  /** The first four bytes of each digest: most of a search looks at these alone, sixteen to a cache line. */
-  readonly #words: Uint32Array;
 
   /** Takes digests that {@link parseReferenceSet} or {@link referenceSetOf} has found strictly ascending. */
   constructor(kind: DigestKind, length: number, digests: Uint8Array) {
@@ -44,21 +53,17 @@ export class ReferenceSet {
     this.length = length;
     this.count = digests.length / length;
     this.#digests = digests;
+    this.#view = new DataView(digests.buffer, digests.byteOffset, digests.length);
     const bits = Math.max(0, Math.ceil(Math.log2(Math.max(1, this.count / PER_BUCKET))));
     this.#shift = 32 - bits;
     this.#buckets = new Uint32Array(2 ** bits + 1);
-    this.#words = new Uint32Array(this.count);
-    for (let i = 0; i < this.count; i++) this.#take(i);
+    for (let i = 0; i < this.count; i++) {
+      const next = this.#bucketOf(this.#leading(i)) + 1;
+      this.#buckets[next] = (this.#buckets[next] ?? 0) + 1;
+    }
     for (let bucket = 1; bucket < this.#buckets.length; bucket++) {
       this.#buckets[bucket] = (this.#buckets[bucket] ?? 0) + (this.#buckets[bucket - 1] ?? 0);
     }
-  }
-
-  #take(index: number): void {
-    const word = leading(this.#digests, index * this.length);
-    this.#words[index] = word;
-    const next = this.#bucketOf(word) + 1;
-    this.#buckets[next] = (this.#buckets[next] ?? 0) + 1;
   }
 
   /** True for a digest of the set: all of `bytes`, or what stands there from `start` to `end`. */
@@ -75,59 +80,74 @@ export class ReferenceSet {
       else high = middle + 1;
     }
     for (let i = low; i < high; i++) {
-      if (this.#words[i] === word && this.#order(i, word, bytes, start) === 0) return true;
+      if (this.#leading(i) === word && this.#order(i, word, bytes, start) === 0) return true;
     }
     return false;
   }
 
   /**
-   * As {@link ReferenceSet.has}, for several at a time: `found[i]` is 1 where the set has `digests[i]`, and otherwise left
-   * as it is. A large set lies in none of the processor's caches: here it waits for all of them at once.
+   * As {@link ReferenceSet.has}, for several at a time: `found[i]` is 1 where the set has the digest at `starts[i]`, and
+   * otherwise left as it is.
    */
-  hasEach(digests: readonly DigestSlice[], found: Uint8Array): void {
-    const places = new Int32Array(digests.length);
+  hasEach({ view, starts, count, length }: DigestPlaces, found: Uint8Array): void {
+    if (length !== this.length || this.count === 0) return;
+    for (let from = 0; from < count; from += AT_ONCE) {
+      this.#hasSome(view, starts, from, Math.min(count - from, AT_ONCE), found);
+    }
+  }
+
+  /**
+   * In steps, each of which reads one thing for all digests: a large set lies in none of the processor's caches, and what
+   * depends on nothing that is still being read is waited for together.
+   */
+  #hasSome(view: DataView, starts: Uint32Array, from: number, count: number, found: Uint8Array): void {
+    for (let i = 0; i < count; i++) {
+      const word = view.getUint32(starts[from + i] ?? 0);
+      const bucket = this.#bucketOf(word);
+      WORDS[i] = word;
+      LOWS[i] = this.#buckets[bucket] ?? 0;
+      HIGHS[i] = this.#buckets[bucket + 1] ?? 0;
+    }
     let touched = 0;
-    for (let i = 0; i < digests.length; i++) {
-      const digest = digests[i];
-      if (digest === undefined || digest.end - digest.start !== this.length) continue;
-      // One more than the place, so that zero is none.
-      const place = this.#firstAlike(leading(digest.data, digest.start));
-      places[i] = place + 1;
-      touched |= this.#digests[place * this.length] ?? 0;
+    for (let i = 0; i < count; i++) {
+      // A bucket may be empty and begin behind the last digest.
+      const low = Math.min(LOWS[i] ?? 0, this.count - 1);
+      touched |=
+        (this.#digests[low * this.length] ?? 0) | (this.#digests[(HIGHS[i] ?? 0) * this.length - 1] ?? 0);
     }
     // What was touched decides nothing, but must not be optimized away.
     if (touched > 0xff) return;
-    for (let i = 0; i < digests.length; i++) {
-      const digest = digests[i];
-      const place = (places[i] ?? 0) - 1;
-      if (digest === undefined || place === -1) continue;
-      const { data, start, end } = digest;
-      if (this.#isAt(place, data, start) || this.has(data, start, end)) found[i] = 1;
+    for (let i = 0; i < count; i++) {
+      const start = starts[from + i] ?? 0;
+      if (this.#isAmong(LOWS[i] ?? 0, HIGHS[i] ?? 0, WORDS[i] ?? 0, view, start)) found[from + i] = 1;
     }
   }
 
-  #isAt(index: number, bytes: Uint8Array, start: number): boolean {
-    const digests = this.#digests;
+  /** True for the digest at `start` where it is one of these of the set. */
+  #isAmong(low: number, high: number, word: number, view: DataView, start: number): boolean {
+    if (high - low > FEW) return this.has(new Uint8Array(view.buffer, view.byteOffset + start, this.length));
+    for (let i = low; i < high; i++) if (this.#leading(i) === word && this.#isAt(i, view, start)) return true;
+    return false;
+  }
+
+  /** Four bytes at a time: every length is a multiple of that. */
+  #isAt(index: number, view: DataView, start: number): boolean {
     const at = index * this.length;
-    for (let i = 0; i < this.length; i++) if (digests[at + i] !== bytes[start + i]) return false;
+    for (let i = 0; i < this.length; i += 4) {
+      if (this.#view.getUint32(at + i) !== view.getUint32(start + i)) return false;
+    }
     return true;
   }
 
-  /** The first of a bucket whose leading bytes are these, or of a crowded one just the first; -1 for none. */
-  #firstAlike(word: number): number {
-    const bucket = this.#bucketOf(word);
-    const low = this.#buckets[bucket] ?? 0;
-    const high = this.#buckets[bucket + 1] ?? 0;
-    if (high - low > FEW) return low;
-    for (let i = low; i < high; i++) if (this.#words[i] === word) return i;
-    return -1;
+  /** The first four bytes of a digest of the set. */
+  #leading(index: number): number {
+    return this.#view.getUint32(index * this.length);
   }
 
   /** Negative where the digest at `index` stands before the one at `start` of these bytes. */
   #order(index: number, word: number, bytes: Uint8Array, start: number): number {
     return (
-      (this.#words[index] ?? 0) - word ||
-      compareAt(this.#digests, index * this.length, bytes, start, this.length)
+      this.#leading(index) - word || compareAt(this.#digests, index * this.length, bytes, start, this.length)
     );
   }
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { concat, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import { type Appraisal, type AppraisalInput, type AppraisalPolicy, parsePolicy } from '../../src/index.ts';
@@ -19,7 +20,14 @@ export interface ImaLine {
   readonly name: string;
   /** What the file holds; `violation` where the kernel could not vouch for it. */
   readonly file: string | 'violation';
+  /** How the kernel writes it; `ima-ng` with SHA-256 where this is left out. */
+  readonly form?: ImaForm;
+  /** What it shows as the file's digest, where that is not the file's. */
+  readonly digest?: string;
 }
+
+/** Templates, algorithms and types of digest that a kernel may write a file by. */
+export type ImaForm = 'ima-ng' | 'ima-sig' | 'sha512' | 'verity';
 
 const EV_SEPARATOR = 4;
 const EV_EFI_BOOT_SERVICES_APPLICATION = 0x8000_0003;
@@ -110,8 +118,9 @@ export class Machine extends SoftwareAttester {
 
   /** The kernel's list from an entry on; the aggregate is entry 0. */
   imaLog(from = 0): NonNullable<EvidenceMessage['ima']> {
-    const lines = [imaEntry(imaData('boot_aggregate', this.aggregate ?? ''), false)];
-    for (const line of this.ima) lines.push(imaEntry(dataOf(line), line.file === 'violation'));
+    const lines = [imaEntry('ima-ng', imaData('boot_aggregate', this.aggregate ?? ''), false)];
+    for (const line of this.ima)
+      lines.push(imaEntry(templateOf(line), dataOf(line), line.file === 'violation'));
     return { from, entries: toBase64(concat(...lines.slice(from))) };
   }
 
@@ -148,14 +157,32 @@ function eventBytes({ pcr, type, data, measured = data }: BootEvent): Uint8Array
   return concat(u32(pcr), u32(type), u32(1), u16(0x0b), digest, u32(data.length), data);
 }
 
-function imaData(name: string, digest: string): Uint8Array {
-  const value = concat(utf8('sha256:\0'), new Uint8Array(Buffer.from(digest, 'hex')));
-  const path = utf8(`${name}\0`);
-  return concat(u32(value.length), value, u32(path.length), path);
+function imaData(name: string, digest: string, algorithm = 'sha256', ...more: Uint8Array[]): Uint8Array {
+  const value = concat(utf8(`${algorithm}:\0`), new Uint8Array(Buffer.from(digest, 'hex')));
+  return concat(...[value, utf8(`${name}\0`), ...more].map((field) => concat(u32(field.length), field)));
 }
 
-function dataOf({ name, file }: ImaLine): Uint8Array {
-  return imaData(name, file === 'violation' ? '00'.repeat(32) : digestOfFile(file));
+function dataOf({ name, file, form = 'ima-ng', digest = digestIn(file, form) }: ImaLine): Uint8Array {
+  switch (form) {
+    case 'ima-ng':
+      return imaData(name, digest);
+    case 'ima-sig':
+      return imaData(name, digest, 'sha256', utf8('a signature'));
+    case 'sha512':
+      return imaData(name, digest, 'sha512');
+    case 'verity':
+      return imaData(name, digest, 'verity:sha256');
+  }
+}
+
+function digestIn(file: string, form: ImaForm): string {
+  const digest = createHash(form === 'sha512' ? 'sha512' : 'sha256');
+  return file === 'violation' ? '00'.repeat(32) : digest.update(file).digest('hex');
+}
+
+function templateOf({ form = 'ima-ng' }: ImaLine): string {
+  if (form === 'verity') return 'ima-ngv2';
+  return form === 'sha512' ? 'ima-ng' : form;
 }
 
 function templateDigest(line: ImaLine): Uint8Array {
@@ -163,14 +190,19 @@ function templateDigest(line: ImaLine): Uint8Array {
 }
 
 /** The SHA-1 that the list shows is not looked at, but for the zeros of a violation. */
-function imaEntry(data: Uint8Array, violation: boolean): Uint8Array {
-  const template = utf8('ima-ng');
+function imaEntry(name: string, data: Uint8Array, violation: boolean): Uint8Array {
+  const template = utf8(name);
   const digest = new Uint8Array(20).fill(violation ? 0 : 1);
   return concat(u32(10), digest, u32(template.length), template, u32(data.length), data);
 }
 
 /** SHA-256 of a file by what it holds. */
 export const digestOfFile = (content: string): string => toHex(sha256(utf8(content)));
+
+/** A line's file as a policy names it. */
+export function referenceOf({ file, form = 'ima-ng', digest = digestIn(file, form) }: ImaLine): string {
+  return form === 'verity' ? `verity:${digest}` : digest;
+}
 
 /** Reference values of {@link BOOT} and {@link FILES}. */
 export const MACHINE_POLICY: AppraisalPolicy = parsePolicy({
