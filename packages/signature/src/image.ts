@@ -263,8 +263,9 @@ async function proofsFor(
 /** The readable bundles that are attached to an image, of those that {@link verifyImage} looks at; none is judged. */
 export async function bundlesOf(source: SignedSource, subject: Digest): Promise<readonly Uint8Array[]> {
   const found: Uint8Array[] = [];
-  for (const candidate of (await source.referrers(subject, BUNDLE_MEDIA_TYPE)).slice(0, MAX_CANDIDATES)) {
-    const bundle = await fetchBundle(source, candidate, subject);
+  const attached = new Attached(source, subject);
+  for (const candidate of (await attached.of(BUNDLE_MEDIA_TYPE)).slice(0, MAX_CANDIDATES)) {
+    const bundle = await fetchBundle(attached, candidate);
     if (bundle instanceof Uint8Array) found.push(bundle);
   }
   return found;
