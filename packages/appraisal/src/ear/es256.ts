@@ -22,8 +22,12 @@ export async function signEs256Aside(key: KeyObject, bytes: Uint8Array): Promise
 
 /** Stops a key of another curve, whose signature nobody would take for ES256. */
 function requireP256(key: KeyObject): void {
+  if (onP256.has(key)) return;
   if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new RangeError('Not a P-256 key');
+  onP256.add(key);
 }
+
+const onP256 = new WeakSet<KeyObject>();
 
 /** r and s of SEQUENCE { INTEGER r, INTEGER s }: of P-256 at most 72 bytes, so that every length is one byte. */
 function joseOf(der: Buffer): Uint8Array {

@@ -325,7 +325,7 @@ function basisOf(
   const basis = {
     policy: store.basis.putPolicy(policy),
     ...(kept === undefined ? {} : { previous: kept.digest }),
-    ak: toBase64(claim.akPublic),
+    ak: akText(claim),
     endorsement,
     images: Object.fromEntries(
       [...images].flatMap((image) => {
@@ -337,6 +337,17 @@ function basisOf(
     appraisedAt: now.toISOString(),
   };
   return kept === undefined ? { basis } : { basis, previous: kept.root };
+}
+
+const akTexts = new WeakMap<Claim, string>();
+
+function akText(claim: Claim): string {
+  let text = akTexts.get(claim);
+  if (text === undefined) {
+    text = toBase64(claim.akPublic);
+    akTexts.set(claim, text);
+  }
+  return text;
 }
 
 function recordOf(
