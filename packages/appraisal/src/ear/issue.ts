@@ -14,7 +14,7 @@ import {
   type SessionClaims,
   type TrustVector,
 } from './claims.ts';
-import { signEs256, signEs256Aside } from './es256.ts';
+import { type SignAside, signEs256, signEs256Aside } from './es256.ts';
 import { statusOf, vectorOf } from './vector.ts';
 
 /** What a signed result is made from. */
@@ -53,9 +53,9 @@ export function issueEar(input: EarInput): string {
 }
 
 /** The same, with the arithmetic of the signature on another thread. */
-export async function issueEarAside(input: EarInput): Promise<string> {
+export async function issueEarAside(input: EarInput, signAside: SignAside): Promise<string> {
   const signed = signedText(earPayload(input), input.keyId);
-  return `${signed}.${toBase64Url(await signEs256Aside(input.key, utf8(signed)))}`;
+  return `${signed}.${toBase64Url(await signEs256Aside(input.key, utf8(signed), signAside))}`;
 }
 
 /** Signs the bytes of claims. */
