@@ -1,4 +1,4 @@
-import { type Digest, KallioError, type Refusal, utf8 } from '@kallio/codec';
+import { type Digest, isDigest, KallioError, type Refusal, utf8 } from '@kallio/codec';
 import {
   type Artifact,
   type Descriptor,
@@ -65,10 +65,20 @@ class Attached {
     this.subject = subject;
   }
 
+  /** Has it listed now, while others are waited for. What goes wrong is told to who asks {@link of} it. */
+  begin(): this {
+    this.#list().catch(() => undefined);
+    return this;
+  }
+
+  #list(): Promise<readonly Descriptor[]> {
+    this.#listed ??= this.source.referrers(this.subject, ...ATTACHED_TYPES);
+    return this.#listed;
+  }
+
   /** What says that it is of this artifact type. */
   async of(artifactType: string): Promise<readonly Descriptor[]> {
-    this.#listed ??= this.source.referrers(this.subject, ...ATTACHED_TYPES);
-    return (await this.#listed).filter((listed) => listed.artifactType === artifactType);
+    return (await this.#list()).filter((listed) => listed.artifactType === artifactType);
   }
 
   /** The one blob of a manifest that was listed; undefined where that is nothing of this type and subject. */
@@ -149,6 +159,11 @@ export async function verifyImage(
 ): Promise<VerifiedImage | RefusedImage> {
   const trail = new Trail();
   try {
+    // Who names a digest need not wait for its manifest to ask what is attached to it. Nothing is read of the answer before
+    // the image has been walked, and a list of another digest is asked for anew.
+    const named = isDigest(reference) ? new Attached(source, reference).begin() : undefined;
+    const attachedTo = (subject: Digest) =>
+      named?.subject === subject ? named : new Attached(source, subject);
     // Stops other bytes for a digest, an image of another platform, documents of two kinds.
     const image = await trail.wait(
       'image',
@@ -157,7 +172,7 @@ export async function verifyImage(
     );
     const { index } = image;
     if (index !== undefined) {
-      const attached = new Attached(source, index.digest);
+      const attached = attachedTo(index.digest);
       const verdict = await judge({ attached, policy, now }, { index }, {});
       if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
       trail.step(
@@ -166,7 +181,7 @@ export async function verifyImage(
         ({ builder, session }) => `image index ${index.digest}, signed by ${builder} in session ${session}`,
       );
     }
-    const attached = new Attached(source, image.manifest.digest);
+    const attached = attachedTo(image.manifest.digest);
     const verdict = await judge({ attached, policy, now }, { configBytes: image.config.bytes }, options);
     if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
     trail.append(verdict.steps);

@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { type Digest, digestOf, utf8 } from '@kallio/codec';
+import { type Digest, digestOf, KallioError, utf8 } from '@kallio/codec';
 import {
   type Descriptor,
   type FoundManifest,
@@ -12,7 +12,7 @@ import {
   walkImage,
 } from '@kallio/oci';
 import { COSIGNATURE_KEY, cosign, formatTlogProof, formatVerifierKey, parseNote } from '@kallio/tlog';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   bundleArtifact,
   type Claims,
@@ -150,6 +150,42 @@ describe('an image index', () => {
     expect(memory.asked).toEqual([index.digest, verdict.ok ? verdict.claims.subject.digest : '']);
     expect(verdict.refusal).toBeUndefined();
     expect(verdict.steps.map(({ step }) => step)).toEqual(expect.arrayContaining(['index', 'image-config']));
+  });
+
+  test('that is named by its digest is listed while it is walked, and judged alike', async () => {
+    const one = await image('one');
+    const index = await indexOver([one, AMD64]);
+    await attach(index, claimsOf(index));
+    const byTag = await judge();
+    for (const subject of [index, one]) {
+      memory.asked = [];
+      const listing = vi.spyOn(memory, 'referrers');
+      // Who waits for the manifest before asking what is attached waits for ever here.
+      const manifest = vi.spyOn(memory, 'manifest').mockImplementation(async (reference) => {
+        await vi.waitFor(() => expect(memory.asked).toContain(subject.digest));
+        return memory.manifests.get(reference) ?? expect.fail(reference);
+      });
+      const verdict = await verifyImage(subject.digest, memory, parseImagePolicy(policy), new Date());
+      expect(verdict.ok).toBe(true);
+      expect(listing).toHaveBeenCalledTimes(subject === index ? 2 : 1);
+      if (subject === index) expect(verdict.steps).toEqual(byTag.steps);
+      manifest.mockRestore();
+      listing.mockRestore();
+    }
+  });
+
+  test('whose list can’t be had is refused for that, and for what is wrong with itself before', async () => {
+    const one = await image('one');
+    const failing = vi.spyOn(memory, 'referrers').mockImplementation(async () => {
+      throw new KallioError('OCI_REFERRERS', 'There is no list.');
+    });
+    const verify = () => verifyImage(one.digest, memory, parseImagePolicy(policy), new Date());
+    expect((await verify()).refusal?.code).toBe('OCI_REFERRERS');
+    memory.manifests.set(one.digest, { ...one, mediaType: 'text/plain' });
+    expect((await verify()).refusal?.code).toBe('OCI_MEDIA_TYPE');
+    failing.mockRestore();
+    memory.manifests.set(one.digest, one);
+    expect((await verify()).ok).toBe(true);
   });
 
   test('that nobody signed is refused, though every image in it is signed', async () => {
