@@ -73,7 +73,9 @@ export async function judgeAside(
   now: Date,
 ): Promise<Judged> {
   const answer = answerTo(verifier, claim, message, asked, now);
-  const checked = await CheckedSignature.of(message.quote, akOf(verifier, claim), verifier.arithmetic.verify);
+  const checked = await CheckedSignature.of(message.quote, akOf(verifier, claim), (...asked) =>
+    verifier.arithmetic.verify(...asked),
+  );
   try {
     return judgeAnswer(verifier, answer, checked, now);
   } catch (cause) {
@@ -234,7 +236,7 @@ export function signResult(verifier: Verifier, judged: Judged, now: Date, sessio
 
 /** The same, with the arithmetic of the signature on another thread. */
 export function signResultAside(verifier: Verifier, judged: Judged, now: Date): Promise<string> {
-  return issueEarAside(resultOf(verifier, judged, now), verifier.arithmetic.sign);
+  return issueEarAside(resultOf(verifier, judged, now), (...asked) => verifier.arithmetic.sign(...asked));
 }
 
 function resultOf(

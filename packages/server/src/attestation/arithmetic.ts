@@ -49,26 +49,20 @@ export class Arithmetic {
   }
 
   /** Verifies as node:crypto does: ECDSA in DER. */
-  readonly verify: VerifyAside = async (hash, message, key, signature) => {
+  async verify(...[hash, message, key, signature]: Parameters<VerifyAside>): Promise<boolean> {
     const { options, ...of } = 'key' in key ? { key: key.key, options: key } : { key, options: undefined };
     const padded =
       options === undefined ? {} : { options: { padding: options.padding, saltLength: options.saltLength } };
-    return (
-      (await this.#ask(of.key, {
-        hash,
-        message: message.slice(),
-        signature: signature.slice(),
-        ...padded,
-      })) === true
-    );
-  };
+    const job = { hash, message: message.slice(), signature: signature.slice(), ...padded };
+    return (await this.#ask(of.key, job)) === true;
+  }
 
   /** Signs over SHA-256 as node:crypto does: ECDSA in DER. */
-  readonly sign = async (key: KeyObject, message: Uint8Array): Promise<Uint8Array> => {
+  async sign(key: KeyObject, message: Uint8Array): Promise<Uint8Array> {
     const signature = await this.#ask(key, { hash: 'sha256', message: message.slice() });
     if (signature instanceof Uint8Array) return signature;
     throw new Error('no signature was made');
-  };
+  }
 
   /** Ends the other thread. What was asked for is not answered any more. */
   async close(): Promise<void> {
