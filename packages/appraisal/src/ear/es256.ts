@@ -11,23 +11,31 @@ export function signEs256(key: KeyObject, bytes: Uint8Array): Uint8Array {
   return joseOf(sign('sha256', bytes, key));
 }
 
+/** `crypto.sign` over SHA-256 on another thread: DER. */
+export type SignAside = (key: KeyObject, bytes: Uint8Array) => Promise<Uint8Array>;
+
 /** The same, with the arithmetic on another thread. */
-export async function signEs256Aside(key: KeyObject, bytes: Uint8Array): Promise<Uint8Array> {
+export async function signEs256Aside(
+  key: KeyObject,
+  bytes: Uint8Array,
+  signAside: SignAside,
+): Promise<Uint8Array> {
   requireP256(key);
-  const der = await new Promise<Buffer>((resolve, reject) => {
-    sign('sha256', bytes, key, (error, signature) => (error === null ? resolve(signature) : reject(error)));
-  });
-  return joseOf(der);
+  return joseOf(await signAside(key, bytes));
 }
 
 /** Stops a key of another curve, whose signature nobody would take for ES256. */
 function requireP256(key: KeyObject): void {
+  if (onP256.has(key)) return;
   if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new RangeError('Not a P-256 key');
+  onP256.add(key);
 }
 
+const onP256 = new WeakSet<KeyObject>();
+
 /** r and s of SEQUENCE { INTEGER r, INTEGER s }: of P-256 at most 72 bytes, so that every length is one byte. */
-function joseOf(der: Buffer): Uint8Array {
-  const r = der.subarray(4, 4 + der.readUInt8(3));
+function joseOf(der: Uint8Array): Uint8Array {
+  const r = der.subarray(4, 4 + (der[3] ?? 0));
   const s = der.subarray(4 + r.length + 2);
   const out = new Uint8Array(2 * INTEGER_BYTES);
   for (const [i, integer] of [r, s].entries()) {
