@@ -12,7 +12,7 @@ const AT_ONCE = 16;
 /** A machine under way: the heap has its size once every attester has shown evidence twice. */
 const SETTLED_MS = 2 * PERIOD_MS;
 
-/** Many attesters, each with a connection of its own and evidence every 30 seconds, spread over the period. */
+/** Many attesters, each with a connection of its own and evidence every 30 seconds, spread over the period. In the first all connect. */
 export async function run({ seconds = 600, attesters: count = 10_000 }: Options): Promise<Row[]> {
   const model = machineModel(IMA_ENTRIES);
   const machines = Array.from({ length: count }, (_, i) => new Machine(`device-${i}`, model));
@@ -35,7 +35,7 @@ async function beginAll(attesters: readonly LoadAttester[]): Promise<void> {
   const one = async () => {
     for (const attester of waiting) {
       await attester.begin();
-      if (++begun % 1000 === 0) progress(`${begun} of ${attesters.length} attesters are connected`);
+      if (++begun % 1000 === 0) progress(`${begun} of ${attesters.length} attesters have a certificate`);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, one));

@@ -141,6 +141,40 @@ describe('a copy', () => {
   });
 });
 
+describe('a copy under a policy', () => {
+  it('is refused for any image of an index, also one that this machine would never take', async () => {
+    const file = join(folder(), 'index.json');
+    const honest = await readFile(file, 'utf8');
+    const other = index.signed.find(({ platform }) => platform === 'linux/arm64')?.digest;
+    const layout = await openLayout(folder());
+    const isBundle = ({ artifactType }: { artifactType?: string }) =>
+      artifactType?.includes('sigstore.bundle') === true;
+    const bundles = layout.manifests.filter(isBundle).map(({ digest }) => digest);
+    const subjects = await Promise.all(
+      bundles.map(async (digest) => {
+        const { bytes } = await layout.manifest(digest);
+        return [digest, (JSON.parse(Buffer.from(bytes).toString()) as Manifest).subject.digest] as const;
+      }),
+    );
+    const taken = new Set(subjects.filter(([, subject]) => subject === other).map(([digest]) => `${digest}`));
+    expect(taken.size).toBeGreaterThan(0);
+    const document = JSON.parse(honest) as { manifests: { digest: string }[] };
+    const manifests = document.manifests.filter(({ digest }) => !taken.has(digest));
+    await writeFile(file, JSON.stringify({ ...document, manifests }));
+    // For this machine all is well still: the image that it takes, and the index.
+    expect((await verify(`oci:${folder()}`)).exit).toBe(0);
+    const under = ['--policy', site.imagePolicy];
+    const refused = await site.try('copy', `oci:${folder()}`, at('partly:1'), ...under);
+    expect(refused).toMatchObject({
+      exit: 1,
+      json: { ok: false, image: other, refusal: { code: 'IMAGE_UNSIGNED' } },
+    });
+    expect((await verify(at('partly:1'))).json).toMatchObject({ refusal: { code: 'OCI_NOT_FOUND' } });
+    await writeFile(file, honest);
+    expect((await site.try('copy', `oci:${folder()}`, at('partly:1'), ...under)).exit).toBe(0);
+  });
+});
+
 describe('the raw evidence', () => {
   it('of another image is refused in its place', async () => {
     const attached = await openLayout(folder());

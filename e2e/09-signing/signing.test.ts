@@ -272,6 +272,8 @@ describe('a log whose witnesses stay away', () => {
       const proof = (await site.run('log', 'proof', String(logIndex))) as { witnesses: string[] };
       return proof.witnesses.length === 2 || undefined;
     });
+    const other = await site.try('log', 'proof', '0', '--attach', image('unseen'));
+    expect(other.error?.code).toBe('LOG_OTHER_IMAGE');
     await site.run('log', 'proof', String(logIndex), '--attach', image('unseen'));
     expect(await verified('unseen')).toMatchObject({ ok: true });
   });

@@ -18,7 +18,7 @@ export class LoadAttester {
     this.#site = site;
   }
 
-  /** Earns a certificate by its first evidence, and shows its logs; then connects with it. */
+  /** Earns a certificate by its first evidence, and shows its logs. */
   async begin(): Promise<void> {
     const plain = await Connection.open(this.#site);
     const { attester, keys } = {
@@ -36,28 +36,29 @@ export class LoadAttester {
       certificate,
       key: keys.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
     };
-    await this.connect();
-    const first = await this.#open.post('/v1/nonces', { attester, purpose: 'attest' });
-    this.#nonce = parsed<{ nonce: string }>(first).nonce;
   }
 
-  async connect(): Promise<void> {
+  /** The open connection; where there is none (any more), a new one, and with it a nonce. */
+  async #connected(): Promise<Connection> {
+    if (this.#connection?.closed === false) return this.#connection;
     this.#connection = await Connection.open({
       ...this.#site,
       ...(this.#identity === undefined ? {} : { identity: this.#identity }),
     });
-  }
-
-  get #open(): Connection {
-    if (this.#connection === undefined) throw new Error('not connected');
+    const asked = await this.#connection.post('/v1/nonces', {
+      attester: this.#machine.id,
+      purpose: 'attest',
+    });
+    this.#nonce = parsed<{ nonce: string }>(asked).nonce;
     return this.#connection;
   }
 
   /** One cycle: evidence for the nonce that came with the last answer. Throws unless everything is VERIFIED. */
   async cycle(): Promise<void> {
+    const connection = await this.#connected();
     const evidence = this.#machine.steady({ purpose: 'attest', nonce: this.#nonce });
     const { platform, instances, next } = parsed<EvidenceReply>(
-      await this.#open.post(evidenceSubmit.path, evidence),
+      await connection.post(evidenceSubmit.path, evidence),
     );
     const states = [platform, ...Object.values(instances)].map(({ state }) => state);
     if (states.some((state) => state !== 'VERIFIED')) {

@@ -48,11 +48,17 @@ export class Connection {
   post(path: string, body: unknown): Promise<Answer> {
     const text = JSON.stringify(body);
     return new Promise((resolve, reject) => {
+      if (this.closed) throw new Error('the connection is closed');
       this.#waiting = { resolve, reject };
       this.#socket.write(
         `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n\r\n${text}`,
       );
     });
+  }
+
+  /** Servers close connections on which nothing comes for a while. */
+  get closed(): boolean {
+    return this.#socket.destroyed || this.#socket.writableEnded || this.#socket.readableEnded;
   }
 
   close(): void {

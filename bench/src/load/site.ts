@@ -85,13 +85,20 @@ async function start(dataDir: string, ca: string, root: string): Promise<Site> {
 }
 
 async function answer<T>(server: ChildProcess): Promise<T> {
-  const [message] = await Promise.race([
-    once(server, 'message'),
-    once(server, 'exit').then(([code]) => {
-      throw new Error(`the server ended with ${code}`);
-    }),
-  ]);
-  return message;
+  const heard = new AbortController();
+  const { signal } = heard;
+  try {
+    const [message] = await Promise.race([
+      once(server, 'message', { signal }),
+      once(server, 'exit', { signal }).then(([code]) => {
+        throw new Error(`the server ended with ${code}`);
+      }),
+    ]);
+    return message;
+  } finally {
+    // Whatever else was waited for is not waited for any more.
+    heard.abort();
+  }
 }
 
 /**

@@ -190,12 +190,22 @@ const Stored = Exact({
 
 /** As text for a store (JCS). */
 export function continuityToJson({ boot, ...rest }: Continuity): string {
-  return canonicalize({
-    version: 'kallio-continuity-v1',
-    ...rest,
-    boot: { ...boot, clock: String(boot.clock), firmwareVersion: String(boot.firmwareVersion) },
-  });
+  // While nothing happens on a machine, these are the same objects from one evidence to the next.
+  for (const part of [rest.instanceLog, rest.ima]) {
+    if (part !== undefined && !texts.has(part)) texts.set(part, canonicalize(part));
+  }
+  return canonicalize(
+    {
+      version: 'kallio-continuity-v1',
+      ...rest,
+      boot: { ...boot, clock: String(boot.clock), firmwareVersion: String(boot.firmwareVersion) },
+    },
+    (part) => texts.get(part),
+  );
 }
+
+/** Parts of continuities in canonical form. */
+const texts = new WeakMap<object, string>();
 
 /** From a store; anything that {@link continuityToJson} did not write is `SHAPE_MISMATCH` or `JSON_…`. */
 export function continuityFromJson(text: string): Continuity {

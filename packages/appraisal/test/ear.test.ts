@@ -48,6 +48,8 @@ function input(change: Partial<EarInput> = {}, attester = new SoftwareAttester()
 
 const seconds = (count: number) => new Date(NOW.getTime() + count * 1000);
 
+const signAside = async (key: KeyObject, bytes: Uint8Array) => new Uint8Array(sign('sha256', bytes, key));
+
 describe('an EAR', () => {
   it('has the IETF claim names and the media type of an EAT', async () => {
     const ear = issueEar(input());
@@ -77,7 +79,7 @@ describe('an EAR', () => {
   it('says what the appraisal came to, and claims nothing of hardware or programs for tier C', async () => {
     const facts = input();
     const claims = await verifyEar(issueEar(facts), trust, NOW);
-    expect(await verifyEar(await issueEarAside(facts), trust, NOW)).toEqual(claims);
+    expect(await verifyEar(await issueEarAside(facts, signAside), trust, NOW)).toEqual(claims);
     expect(claims).toMatchObject({
       issuer: ISSUER,
       attester: 'device-1',

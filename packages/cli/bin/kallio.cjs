@@ -8,7 +8,6 @@
  * two milliseconds. Plain JavaScript, as the quickest thing that Node can begin with.
  */
 const { readFileSync, renameSync, statSync, writeFileSync } = require('node:fs');
-const { createRequire, enableCompileCache, Module } = require('node:module');
 const { join } = require('node:path');
 const { constants, Script } = require('node:vm');
 
@@ -51,7 +50,7 @@ function current(name) {
  */
 function start(program) {
   // Compiled code beside the code that it was compiled from: who may write one may write the other.
-  enableCompileCache(`${CACHE}/compiled`);
+  require('node:module').enableCompileCache(`${CACHE}/compiled`);
   require(program);
 }
 
@@ -73,11 +72,13 @@ function startQuick(program) {
   });
   if (script.cachedDataRejected !== false)
     process.once('exit', () => keep(compiled, script.createCachedData()));
-  const require = createRequire(program);
-  const module = new Module(program);
+  // The class of all modules; to ask node:module for it loads source maps as well.
+  const Module = /** @type {typeof import('node:module').Module} */ (module.constructor);
+  const require = Module.createRequire(program);
+  const started = new Module(program);
   // Its other files, which are loaded where they are needed, ask for it.
-  require.cache[program] = module;
-  script.runInThisContext()(module.exports, require, module);
+  require.cache[program] = started;
+  script.runInThisContext()(started.exports, require, started);
   return true;
 }
 

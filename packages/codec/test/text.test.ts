@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  borrowBase64,
   concat,
   digestOf,
   equalBytes,
@@ -54,6 +55,39 @@ describe('hexadecimal', () => {
   test('writes only the part of a larger buffer that it was given', () => {
     const part = Uint8Array.of(1, 2, 3, 4).subarray(1, 3);
     expect([toHex(part), toBase64(part), toBase64Url(part)]).toEqual(['0203', 'AgM=', 'AgM']);
+  });
+});
+
+describe('short texts and long ones', () => {
+  // Whatever their length is, they are told by one rule: as Node writes the bytes again.
+  const written = (encoding: 'hex' | 'base64', text: string) =>
+    Buffer.from(text, encoding).toString(encoding) === text;
+  const junk = fc.string({ unit: fc.constantFrom(...'aAgQ9+/=-_ \n\u0141\u2014'), maxLength: 3 });
+
+  test.each([
+    ['hex', fromHex],
+    ['base64', fromBase64],
+    ['base64', borrowBase64],
+  ] as const)('are read alike: %s', (encoding, read) => {
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ maxLength: 200 }),
+        junk,
+        fc.nat(300),
+        fc.boolean(),
+        (some, what, where, over) => {
+          const text = Buffer.from(some).toString(encoding);
+          expect(read(text)).toEqual(some);
+          const changed = text.slice(0, where) + what + text.slice(where + (over ? what.length : 0));
+          if (written(encoding, changed)) {
+            expect(read(changed)).toEqual(new Uint8Array(Buffer.from(changed, encoding)));
+          } else {
+            expect(() => read(changed)).toThrow(code(encoding === 'hex' ? 'CODEC_HEX' : 'CODEC_BASE64'));
+          }
+        },
+      ),
+      { numRuns: 2000 },
+    );
   });
 });
 

@@ -2,6 +2,7 @@ import { borrowBase64, KallioError, sameBytes } from '@kallio/codec';
 import {
   parseSignature,
   type TpmtSignature,
+  type VerifyAside,
   verifySignature,
   verifySignatureAside,
 } from '@kallio/tpm/structures';
@@ -25,7 +26,11 @@ export class CheckedSignature {
    * Verifies a quote's signature on another thread; `undefined` for a quote that can't be read, about which there is nothing
    * to find out. It judges nothing: `authenticateQuote` does.
    */
-  static async of(quote: Attestation, akPublic: Uint8Array): Promise<CheckedSignature | undefined> {
+  static async of(
+    quote: Attestation,
+    akPublic: Uint8Array,
+    verifyAside: VerifyAside,
+  ): Promise<CheckedSignature | undefined> {
     let read: SignedBytes;
     try {
       read = readQuote(quote);
@@ -36,7 +41,7 @@ export class CheckedSignature {
     // The caller's array may be written to meanwhile.
     const copy = akPublic.slice();
     try {
-      await verifySignatureAside(knownAk(akPublic).area, read.bytes, read.signature);
+      await verifySignatureAside(knownAk(akPublic).area, read.bytes, read.signature, verifyAside);
       return new CheckedSignature(quote, copy, undefined);
     } catch (cause) {
       sentenceOf(cause);

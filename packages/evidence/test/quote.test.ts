@@ -1,5 +1,6 @@
+import { verify } from 'node:crypto';
 import { fromBase64, fromHex, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
-import type { PcrSelection } from '@kallio/tpm/structures';
+import type { PcrSelection, VerifyAside } from '@kallio/tpm/structures';
 import { describe, expect, test } from 'vitest';
 import {
   type Attestation,
@@ -60,6 +61,9 @@ function check({ quote, akPublic, qualifyingData, pcrs, offered }: Omit<Captured
   });
 }
 
+const verifyAside: VerifyAside = async (hash, message, key, signature) =>
+  verify(hash, message, key, signature);
+
 describe.each(CAPTURED)('a quote of a real TPM: $name', (captured) => {
   const attest = fromBase64(captured.quote.attest);
   const signature = fromBase64(captured.quote.signature);
@@ -100,8 +104,8 @@ describe.each(CAPTURED)('a quote of a real TPM: $name', (captured) => {
       authenticateQuote(shown, { akPublic: ak, qualifyingData, checked });
     const bad = { ...quote, attest: toBase64(flip(attest, attest.length * 8 - 1)) };
     const [good, refused] = await Promise.all([
-      CheckedSignature.of(quote, akPublic),
-      CheckedSignature.of(bad, akPublic),
+      CheckedSignature.of(quote, akPublic, verifyAside),
+      CheckedSignature.of(bad, akPublic, verifyAside),
     ]);
     expect(good?.tells(quote, akPublic)).toBe(true);
     expect(authenticate(quote, good)).toEqual(authenticate(quote, undefined));
@@ -117,12 +121,12 @@ describe.each(CAPTURED)('a quote of a real TPM: $name', (captured) => {
     expect(authenticate(quote, refused)).toEqual(authenticate(quote, undefined));
     // The array of the AK is the caller's: what is written into it later was not verified.
     const mine = akPublic.slice();
-    const underWay = CheckedSignature.of(quote, mine);
+    const underWay = CheckedSignature.of(quote, mine, verifyAside);
     mine.set(otherAk);
     const checked = await underWay;
     expect(() => authenticate(quote, checked, mine)).toThrow(code('QUOTE_SIGNATURE'));
     expect(checked?.tells(quote, akPublic)).toBe(true);
-    expect(await CheckedSignature.of({ ...quote, signature: 'AA==' }, akPublic)).toBeUndefined();
+    expect(await CheckedSignature.of({ ...quote, signature: 'AA==' }, akPublic, verifyAside)).toBeUndefined();
   });
 
   test('is refused with any bit of its signature turned', () => {

@@ -41,7 +41,7 @@ const MAX_DROPPED = 64 * 1024;
  * Connections are kept for a while: a registry is asked several things in a row.
  */
 export async function exchange(question: Question): Promise<Answer> {
-  const until = performance.now() + question.budgetMs;
+  const until = nowMs() + question.budgetMs;
   try {
     return answerOf(await ask(question, until));
   } catch (error) {
@@ -49,6 +49,11 @@ export async function exchange(question: Question): Promise<Answer> {
     if (error instanceof Stale) return answerOf(await ask(question, until));
     throw error;
   }
+}
+
+/** A clock that is never put back. `performance` is one too, and brings ten of Node's parts along. */
+function nowMs(): number {
+  return process.uptime() * 1000;
 }
 
 /** A kept connection that was closed by the other side before it answered. */
@@ -65,7 +70,7 @@ async function ask({ method, url, headers, body }: Question, until: number): Pro
       resolve(message);
     });
     // Ends the answer too, however much of it has come.
-    const timer = setTimeout(() => sent.destroy(new Error('the time is up')), until - performance.now());
+    const timer = setTimeout(() => sent.destroy(new Error('the time is up')), until - nowMs());
     sent.on('error', (error: NodeJS.ErrnoException) => {
       clearTimeout(timer);
       const again =

@@ -130,12 +130,15 @@ export class Repository implements ImageSource, ImageTarget {
   }
 
   /**
-   * Manifests that name `subject` as theirs, of one artifact type (distribution specification 1.1, "Listing
-   * referrers"): the API, or where the registry has none, the tag `sha256-…`. What it lists is not believed.
+   * Manifests that name `subject` as theirs, of these artifact types, each type's together (distribution specification
+   * 1.1, "Listing referrers"): the API, or where the registry has none, the tag `sha256-…`. What it lists is not believed.
    */
-  async referrers(subject: Digest, artifactType: string): Promise<readonly Descriptor[]> {
+  async referrers(subject: Digest, ...artifactTypes: readonly string[]): Promise<readonly Descriptor[]> {
     const listed = await this.#referrerIndex(subject);
-    return listed.filter((descriptor) => descriptor.artifactType === artifactType).slice(0, MAX_REFERRERS);
+    // Of each type so many: a flood of one must not keep the others from being found.
+    return artifactTypes.flatMap((type) =>
+      listed.filter((descriptor) => descriptor.artifactType === type).slice(0, MAX_REFERRERS),
+    );
   }
 
   /** Puts a referrer there and, where the registry has no referrers API, into the fallback index. */

@@ -256,6 +256,21 @@ describe('a list of referrers', () => {
     }
   });
 
+  it('of one type that is flooded hides nothing of another', async () => {
+    const flood = Array.from({ length: 300 }, (_, i) => listing(`junk ${i}`));
+    const real = { ...listing('real'), artifactType: 'application/y' };
+    const manifests = [...flood, real];
+    answers.set(`/referrers/${subject}`, {
+      bytes: json({ schemaVersion: 2, mediaType: MEDIA.index, manifests }),
+    });
+    seen = [];
+    const listed = await repository().referrers(subject, TYPE, 'application/y');
+    expect(seen).toHaveLength(1);
+    expect(listed.filter(({ artifactType }) => artifactType === TYPE)).toHaveLength(256);
+    expect(listed.filter(({ artifactType }) => artifactType === 'application/y')).toEqual([real]);
+    expect(await repository().referrers(subject, 'application/z')).toEqual([]);
+  });
+
   it('by its fallback tag must be an index', async () => {
     const tag = `/manifests/${subject.replace(':', '-')}`;
     answers.set(tag, { bytes: list('one'), mediaType: MEDIA.index });

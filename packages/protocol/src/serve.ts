@@ -87,6 +87,8 @@ export function createApp(options: FastifyServerOptions & { readonly https?: obj
       return { error: asError(error) };
     }
   });
+  // One logger for all requests: to make one for each takes longer than what most of them log.
+  app.setChildLoggerFactory((logger) => logger);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
     try {
@@ -102,7 +104,7 @@ export function createApp(options: FastifyServerOptions & { readonly https?: obj
       .send(errorReply('NOT_FOUND', `There is nothing at ${request.method} ${request.url.slice(0, 256)}.`)),
   );
   app.setErrorHandler((error, request, reply) => {
-    if (describe(error).status >= 500) request.log.error({ err: error }, 'request failed');
+    if (describe(error).status >= 500) request.log.error({ reqId: request.id, err: error }, 'request failed');
     return refuse(error, reply);
   });
   return app;

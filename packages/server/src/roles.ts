@@ -5,6 +5,7 @@ import type { LogWriter } from '@kallio/tlog';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { urlOf } from './address.ts';
+import type { Arithmetic } from './attestation/arithmetic.ts';
 import { Nonces } from './attestation/nonces.ts';
 import { Presence } from './attestation/presence.ts';
 import { attestationRoutes } from './attestation/routes.ts';
@@ -41,6 +42,7 @@ export interface Foundations {
   readonly log: LogWriter;
   readonly witnessing: Witnessing;
   readonly streams: Streams;
+  readonly arithmetic: Arithmetic;
   readonly eventStreams: EventStreams;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -65,6 +67,7 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
     nonces: new Nonces(store, config.attestation.nonceSeconds),
     turns: new Turns(),
     presence: new Presence(streams),
+    arithmetic: on.arithmetic,
     aks: new Recent(16_384),
   };
   const trust = (): TrustBundle => ({

@@ -4,6 +4,7 @@ import { createApp, Streams } from '@kallio/protocol/serve';
 import { LogWriter, logOrigin } from '@kallio/tlog';
 import { type FastifyInstance, LogController } from 'fastify';
 import { listenAddress, urlOf } from './address.ts';
+import { Arithmetic } from './attestation/arithmetic.ts';
 import type { ServerContext } from './context.ts';
 import { Deliverer } from './events/deliver.ts';
 import { watchForStale } from './events/stale-watch.ts';
@@ -78,6 +79,9 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     };
     const witnessing = new Witnessing(log, config.log.witnesses ?? [], logger, clock);
     undo.push(() => witnessing.close());
+    // Ended after the app: what is under way is answered.
+    const arithmetic = new Arithmetic();
+    undo.push(() => arithmetic.close());
     const app = createApp({
       loggerInstance: logger,
       logController: new LogController({ disableRequestLogging: true }),
@@ -100,6 +104,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
       log,
       witnessing,
       streams,
+      arithmetic,
       eventStreams,
       clock,
       logger,

@@ -1,6 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { Mac, Nonces, type NonceTerms } from '../src/attestation/nonces.ts';
+import { Mac } from '../src/attestation/mac.ts';
+import { Nonces, type NonceTerms } from '../src/attestation/nonces.ts';
 import { Turns } from '../src/attestation/turns.ts';
 import { freshStore, T } from './fixture-store.ts';
 

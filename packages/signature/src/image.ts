@@ -1,4 +1,4 @@
-import { type Digest, KallioError, type Refusal, utf8 } from '@kallio/codec';
+import { type Digest, isDigest, KallioError, type Refusal, utf8 } from '@kallio/codec';
 import {
   type Artifact,
   type Descriptor,
@@ -44,7 +44,8 @@ const PREDICATE_ANNOTATION = 'dev.sigstore.bundle.predicateType';
 
 /** Where an image and what is attached to it come from. A repository is one; for a layout see {@link layoutSource}. */
 export interface SignedSource extends ImageSource {
-  referrers(subject: Digest, artifactType: string): Promise<readonly Descriptor[]>;
+  /** What says that it belongs to `subject`, of these artifact types, each type's together. */
+  referrers(subject: Digest, ...artifactTypes: readonly string[]): Promise<readonly Descriptor[]>;
 }
 
 /** An image that may run, with everything that was read and checked on the way. */
@@ -53,16 +54,53 @@ export interface VerifiedImage extends AcceptedImage {
   readonly fileManifest: FileManifest;
 }
 
+/** What is attached to an image or index: listed when it is first asked for, and once, whatever is looked for in it. */
+class Attached {
+  readonly source: SignedSource;
+  readonly subject: Digest;
+  #listed: Promise<readonly Descriptor[]> | undefined;
+
+  constructor(source: SignedSource, subject: Digest) {
+    this.source = source;
+    this.subject = subject;
+  }
+
+  /** Has it listed now, while others are waited for. What goes wrong is told to who asks {@link of} it. */
+  begin(): this {
+    this.#list().catch(() => undefined);
+    return this;
+  }
+
+  #list(): Promise<readonly Descriptor[]> {
+    this.#listed ??= this.source.referrers(this.subject, ...ATTACHED_TYPES);
+    return this.#listed;
+  }
+
+  /** What says that it is of this artifact type. */
+  async of(artifactType: string): Promise<readonly Descriptor[]> {
+    return (await this.#list()).filter((listed) => listed.artifactType === artifactType);
+  }
+
+  /** The one blob of a manifest that was listed; undefined where that is nothing of this type and subject. */
+  async blobOf({ digest }: Descriptor, artifactType: string): Promise<Descriptor | undefined> {
+    const { bytes, mediaType } = await this.source.manifest(digest);
+    const manifest = parseManifest(bytes, mediaType);
+    return manifest.kind === 'manifest' ? referrerBlob(manifest, this.subject, artifactType) : undefined;
+  }
+}
+
 /** A layout on disk in which image, signatures and file manifests lie together: for air gaps. */
 export function layoutSource(layout: Layout): SignedSource {
   return {
     manifest: (reference) => layout.manifest(reference),
     blob: (descriptor, maxBytes) => layout.blob(descriptor, maxBytes),
     stream: (descriptor) => layout.stream(descriptor),
-    async referrers(subject, artifactType) {
+    async referrers(subject, ...artifactTypes) {
       const found: Descriptor[] = [];
-      for (const listed of layout.manifests) {
-        if (listed.artifactType === artifactType && (await isOf(layout, listed, subject))) found.push(listed);
+      for (const type of artifactTypes) {
+        for (const listed of layout.manifests) {
+          if (listed.artifactType === type && (await isOf(layout, listed, subject))) found.push(listed);
+        }
       }
       return found;
     },
@@ -121,6 +159,11 @@ export async function verifyImage(
 ): Promise<VerifiedImage | RefusedImage> {
   const trail = new Trail();
   try {
+    // Who names a digest need not wait for its manifest to ask what is attached to it. Nothing is read of the answer before
+    // the image has been walked, and a list of another digest is asked for anew.
+    const named = isDigest(reference) ? new Attached(source, reference).begin() : undefined;
+    const attachedTo = (subject: Digest) =>
+      named?.subject === subject ? named : new Attached(source, subject);
     // Stops other bytes for a digest, an image of another platform, documents of two kinds.
     const image = await trail.wait(
       'image',
@@ -129,7 +172,8 @@ export async function verifyImage(
     );
     const { index } = image;
     if (index !== undefined) {
-      const verdict = await judge({ source, subject: index.digest, policy, now }, { index }, {});
+      const attached = attachedTo(index.digest);
+      const verdict = await judge({ attached, policy, now }, { index }, {});
       if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
       trail.step(
         'index',
@@ -137,20 +181,20 @@ export async function verifyImage(
         ({ builder, session }) => `image index ${index.digest}, signed by ${builder} in session ${session}`,
       );
     }
-    const asked = { source, subject: image.manifest.digest, policy, now };
-    const verdict = await judge(asked, { configBytes: image.config.bytes }, options);
+    const attached = attachedTo(image.manifest.digest);
+    const verdict = await judge({ attached, policy, now }, { configBytes: image.config.bytes }, options);
     if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
     trail.append(verdict.steps);
     // Stops reference values for instances that are not of this image.
     const files = await trail.wait(
       'file-manifest',
-      () => findFileManifest(image, source, verdict.fileManifestDigest),
+      () => findFileManifest(image, attached, verdict.fileManifestDigest),
       (manifest) => `${manifest.files.length} files`,
     );
     if (options.evidence === true) {
       await trail.wait(
         'evidence',
-        () => findEvidence(source, verdict),
+        () => findEvidence(attached, verdict),
         ({ messages, boot, milliseconds }) =>
           `${messages} quotes of one AK in boot ${boot}, ${milliseconds} ms apart; the last commits to image, claims and key`,
       );
@@ -168,9 +212,8 @@ function refused(error: unknown, steps: RefusedImage['steps']): RefusedImage {
 
 /** What is judged, by what. */
 interface Asked {
-  readonly source: SignedSource;
-  /** The image manifest or index that is to be signed. */
-  readonly subject: Digest;
+  /** Beside the image manifest or index that is to be signed. */
+  readonly attached: Attached;
   readonly policy: ImagePolicy;
   readonly now: Date;
 }
@@ -179,21 +222,21 @@ type Described = { readonly configBytes: Uint8Array } | { readonly index: FoundM
 
 /** The first candidate that holds; otherwise the refusal of the one that came furthest. */
 async function judge(
-  { source, subject, policy, now }: Asked,
+  { attached, policy, now }: Asked,
   described: Described,
   given: Pick<VerifyOptions, 'bundle' | 'proof'>,
 ): Promise<AcceptedImage | RefusedImage> {
-  const proofs = await proofsFor({ source, subject, policy }, given);
+  const proofs = await proofsFor(attached, policy, given);
   const verify = (bundle: Uint8Array) =>
-    verifyImageSignature({ ...described, bundle, manifestDigest: subject, policy, now, proofs });
+    verifyImageSignature({ ...described, bundle, manifestDigest: attached.subject, policy, now, proofs });
   if (given.bundle !== undefined) return verify(given.bundle);
-  const listed = await source.referrers(subject, BUNDLE_MEDIA_TYPE);
+  const listed = await attached.of(BUNDLE_MEDIA_TYPE);
   // Annotations are not believed; they only say where to look first.
   const ours = (candidate: Descriptor) => candidate.annotations?.[PREDICATE_ANNOTATION] === PREDICATE_TYPE;
   const candidates = [...listed.filter(ours), ...listed.filter((candidate) => !ours(candidate))];
   let furthest: RefusedImage = { ok: false, steps: [], refusal: unsigned().toJSON() };
   for (const candidate of candidates.slice(0, MAX_CANDIDATES)) {
-    const found = await fetchBundle(source, candidate, subject);
+    const found = await fetchBundle(attached, candidate);
     // Something attached that is no readable bundle of this image must not keep the real one from being found.
     const verdict: AcceptedImage | RefusedImage =
       found instanceof Uint8Array ? await verify(found) : { ok: false, steps: [], refusal: found };
@@ -211,18 +254,19 @@ async function judge(
 
 /** The witnessed proofs at hand, or attached to the image; none where the policy names no witnesses. */
 async function proofsFor(
-  { source, subject, policy }: Pick<Asked, 'source' | 'subject' | 'policy'>,
+  attached: Attached,
+  policy: ImagePolicy,
   given: Pick<VerifyOptions, 'bundle' | 'proof'>,
 ): Promise<readonly Uint8Array[]> {
   if (given.proof !== undefined) return [given.proof];
   if (policy.witnesses === undefined) return [];
-  const listed = await source.referrers(subject, WITNESSED_TYPE);
+  const listed = await attached.of(WITNESSED_TYPE);
   const found: Uint8Array[] = [];
   // The newest was attached last.
   for (const candidate of listed.slice(-MAX_CANDIDATES).reverse()) {
     try {
-      const blob = await blobOf(source, candidate, subject, WITNESSED_TYPE);
-      if (blob !== undefined) found.push(await source.blob(blob, MAX_TLOG_PROOF));
+      const blob = await attached.blobOf(candidate, WITNESSED_TYPE);
+      if (blob !== undefined) found.push(await attached.source.blob(blob, MAX_TLOG_PROOF));
     } catch (error) {
       // Junk that somebody attached must not keep the real one from being found.
       if (!(error instanceof KallioError)) throw error;
@@ -231,34 +275,34 @@ async function proofsFor(
   return found;
 }
 
+/** The readable bundles that are attached to an image, of those that {@link verifyImage} looks at; none is judged. */
+export async function bundlesOf(source: SignedSource, subject: Digest): Promise<readonly Uint8Array[]> {
+  const found: Uint8Array[] = [];
+  const attached = new Attached(source, subject);
+  for (const candidate of (await attached.of(BUNDLE_MEDIA_TYPE)).slice(0, MAX_CANDIDATES)) {
+    const bundle = await fetchBundle(attached, candidate);
+    if (bundle instanceof Uint8Array) found.push(bundle);
+  }
+  return found;
+}
+
 /** The bytes of a candidate's bundle, or why there are none. */
-async function fetchBundle(
-  source: SignedSource,
-  candidate: Descriptor,
-  subject: Digest,
-): Promise<Uint8Array | Refusal> {
+async function fetchBundle(attached: Attached, candidate: Descriptor): Promise<Uint8Array | Refusal> {
   try {
-    const blob = await blobOf(source, candidate, subject, BUNDLE_MEDIA_TYPE);
+    const blob = await attached.blobOf(candidate, BUNDLE_MEDIA_TYPE);
     // The size is refused before a byte of it is fetched.
-    return blob === undefined ? unsigned().toJSON() : await source.blob(blob, MAX_BUNDLE);
+    return blob === undefined ? unsigned().toJSON() : await attached.source.blob(blob, MAX_BUNDLE);
   } catch (error) {
     if (!(error instanceof KallioError)) throw error;
     return error.toJSON();
   }
 }
 
-async function blobOf(source: SignedSource, candidate: Descriptor, subject: Digest, type: string) {
-  const found = await source.manifest(candidate.digest);
-  const manifest = parseManifest(found.bytes, found.mediaType);
-  return manifest.kind === 'manifest' ? referrerBlob(manifest, subject, type) : undefined;
-}
-
 /** What the raw evidence shows that is attached to an image; anybody may have attached other evidence beside it. */
-async function findEvidence(source: SignedSource, image: AcceptedImage): Promise<ShownEvidence> {
+async function findEvidence(attached: Attached, image: AcceptedImage): Promise<ShownEvidence> {
   // Who doesn't ask for evidence doesn't load what judges it: a fifth of the command's code.
   const { verifyBuildEvidence } = await import('./evidence.ts');
-  const subject = image.claims.subject.digest;
-  const listed = await source.referrers(subject, EVIDENCE_TYPE);
+  const listed = await attached.of(EVIDENCE_TYPE);
   let refusal: KallioError = signatureError(
     'BUILD_EVIDENCE_MISSING',
     'No raw evidence is attached to this image.',
@@ -266,8 +310,9 @@ async function findEvidence(source: SignedSource, image: AcceptedImage): Promise
   );
   for (const candidate of listed.slice(0, MAX_CANDIDATES)) {
     try {
-      const blob = await blobOf(source, candidate, subject, EVIDENCE_TYPE);
-      if (blob !== undefined) return verifyBuildEvidence(await source.blob(blob, MAX_EVIDENCE), image);
+      const blob = await attached.blobOf(candidate, EVIDENCE_TYPE);
+      if (blob !== undefined)
+        return verifyBuildEvidence(await attached.source.blob(blob, MAX_EVIDENCE), image);
     } catch (error) {
       if (!(error instanceof KallioError)) throw error;
       refusal = error;
@@ -279,12 +324,13 @@ async function findEvidence(source: SignedSource, image: AcceptedImage): Promise
 /** The file manifest that the signature names: as attached, or else from the layers themselves. */
 async function findFileManifest(
   image: ImageContents,
-  source: SignedSource,
+  attached: Attached,
   digest: Digest,
 ): Promise<FileManifest> {
-  const listed = await source.referrers(image.manifest.digest, FILE_MANIFEST_TYPE);
+  const { source } = attached;
+  const listed = await attached.of(FILE_MANIFEST_TYPE);
   for (const candidate of listed.slice(0, MAX_CANDIDATES)) {
-    const blob = await blobOf(source, candidate, image.manifest.digest, FILE_MANIFEST_TYPE);
+    const blob = await attached.blobOf(candidate, FILE_MANIFEST_TYPE);
     // Its digest is signed, so its content is: whoever attached it.
     if (blob?.digest === digest) return parseFileManifest(await source.blob(blob, MAX_FILE_MANIFEST));
   }

@@ -2,11 +2,13 @@ export { BUNDLE_MEDIA_TYPE, MAX_BUNDLE, makeBundle, type ParsedBundle, parseBund
 export { parseClaims } from './claims.ts';
 export { makeEnvelope, PAYLOAD_TYPE, pae, paeDigest, verifyEnvelope } from './dsse.ts';
 export type { SignatureCode } from './error.ts';
+export { verifyEveryImage } from './every-image.ts';
 export { type ShownEvidence, verifyBuildEvidence } from './evidence.ts';
 export { EVIDENCE_TYPE, MAX_EVIDENCE } from './evidence-type.ts';
 export {
   ATTACHED_TYPES,
   bundleArtifact,
+  bundlesOf,
   layoutSource,
   proofArtifact,
   type SignedSource,

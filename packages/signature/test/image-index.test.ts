@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { type Digest, digestOf, utf8 } from '@kallio/codec';
+import { type Digest, digestOf, KallioError, utf8 } from '@kallio/codec';
 import {
   type Descriptor,
   type FoundManifest,
@@ -12,7 +12,7 @@ import {
   walkImage,
 } from '@kallio/oci';
 import { COSIGNATURE_KEY, cosign, formatTlogProof, formatVerifierKey, parseNote } from '@kallio/tlog';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   bundleArtifact,
   type Claims,
@@ -20,6 +20,7 @@ import {
   parseImagePolicy,
   proofArtifact,
   type SignedSource,
+  verifyEveryImage,
   verifyImage,
 } from '../src/index.ts';
 import { type Build, build, TestServer, testKey } from './support/honest.ts';
@@ -45,8 +46,12 @@ class Memory implements SignedSource, ImageTarget {
       yield bytes;
     })();
   }
-  async referrers(subject: Digest, type: string): Promise<readonly Descriptor[]> {
-    return (this.attached.get(subject) ?? []).filter(({ artifactType }) => artifactType === type);
+  /** Whose referrers were asked for. */
+  asked: Digest[] = [];
+  async referrers(subject: Digest, ...types: readonly string[]): Promise<readonly Descriptor[]> {
+    this.asked.push(subject);
+    const listed = this.attached.get(subject) ?? [];
+    return types.flatMap((type) => listed.filter(({ artifactType }) => artifactType === type));
   }
   async pushBlob(bytes: Uint8Array): Promise<Descriptor> {
     const digest = digestOf(bytes);
@@ -112,7 +117,9 @@ const AMD64 = { os: 'linux', architecture: 'amd64' };
 const ARM64 = { os: 'linux', architecture: 'arm64' };
 
 /** An index over these images, under the tag. */
-async function indexOver(...children: (readonly [FoundManifest, typeof AMD64])[]): Promise<FoundManifest> {
+async function indexOver(
+  ...children: (readonly [FoundManifest, typeof AMD64 | undefined])[]
+): Promise<FoundManifest> {
   const manifests = children.map(([{ bytes, digest, mediaType }, platform]) => ({
     mediaType,
     digest,
@@ -137,9 +144,48 @@ describe('an image index', () => {
   test('is accepted with its signature and that of the image that is taken from it', async () => {
     const index = await indexOver([await image('one'), AMD64], [await image('two', false), ARM64]);
     await attach(index, claimsOf(index));
+    memory.asked = [];
     const verdict = await judge();
+    // Once each: what a list says later can't differ from what was judged.
+    expect(memory.asked).toEqual([index.digest, verdict.ok ? verdict.claims.subject.digest : '']);
     expect(verdict.refusal).toBeUndefined();
     expect(verdict.steps.map(({ step }) => step)).toEqual(expect.arrayContaining(['index', 'image-config']));
+  });
+
+  test('that is named by its digest is listed while it is walked, and judged alike', async () => {
+    const one = await image('one');
+    const index = await indexOver([one, AMD64]);
+    await attach(index, claimsOf(index));
+    const byTag = await judge();
+    for (const subject of [index, one]) {
+      memory.asked = [];
+      const listing = vi.spyOn(memory, 'referrers');
+      // Who waits for the manifest before asking what is attached waits for ever here.
+      const manifest = vi.spyOn(memory, 'manifest').mockImplementation(async (reference) => {
+        await vi.waitFor(() => expect(memory.asked).toContain(subject.digest));
+        return memory.manifests.get(reference) ?? expect.fail(reference);
+      });
+      const verdict = await verifyImage(subject.digest, memory, parseImagePolicy(policy), new Date());
+      expect(verdict.ok).toBe(true);
+      expect(listing).toHaveBeenCalledTimes(subject === index ? 2 : 1);
+      if (subject === index) expect(verdict.steps).toEqual(byTag.steps);
+      manifest.mockRestore();
+      listing.mockRestore();
+    }
+  });
+
+  test('whose list can’t be had is refused for that, and for what is wrong with itself before', async () => {
+    const one = await image('one');
+    const failing = vi.spyOn(memory, 'referrers').mockImplementation(async () => {
+      throw new KallioError('OCI_REFERRERS', 'There is no list.');
+    });
+    const verify = () => verifyImage(one.digest, memory, parseImagePolicy(policy), new Date());
+    expect((await verify()).refusal?.code).toBe('OCI_REFERRERS');
+    memory.manifests.set(one.digest, { ...one, mediaType: 'text/plain' });
+    expect((await verify()).refusal?.code).toBe('OCI_MEDIA_TYPE');
+    failing.mockRestore();
+    memory.manifests.set(one.digest, one);
+    expect((await verify()).ok).toBe(true);
   });
 
   test('that nobody signed is refused, though every image in it is signed', async () => {
@@ -176,6 +222,29 @@ describe('an image index', () => {
     const honest = await indexOver([await image('two'), AMD64]);
     await attach(honest, claimsOf(honest));
     expect((await judge()).ok).toBe(true);
+  });
+
+  test('is passed on only if every image in it is verified, also one that no platform takes', async () => {
+    const passed = async (index: FoundManifest) =>
+      verifyEveryImage(index, memory, parseImagePolicy(server.policy()), new Date());
+    const one = await image('one');
+    const hidden = await image('nobody looks at this one', false);
+    const honest = await indexOver([one, AMD64]);
+    await attach(honest, claimsOf(honest));
+    expect(await passed(honest)).toMatchObject([{ ok: true }]);
+    // Attack: an image rides along, with no platform by which anybody would take and judge it.
+    const ridden = await indexOver([one, AMD64], [hidden, undefined]);
+    await attach(ridden, claimsOf(ridden, honest));
+    expect(await passed(ridden)).toMatchObject({ image: one.digest, refusal: { code: 'OCI_PLATFORM' } });
+    // The same beside an image of another platform: this machine takes its own, and never looks at that one.
+    const beside = await indexOver([one, AMD64], [hidden, ARM64]);
+    await attach(beside, claimsOf(beside));
+    expect((await judge()).ok).toBe(true);
+    expect(await passed(beside)).toMatchObject({ image: hidden.digest, refusal: { code: 'OCI_PLATFORM' } });
+    // An image by itself is judged as it always is, for the platform of the policy.
+    expect(await passed(one)).toMatchObject(
+      process.arch === 'x64' ? [{ ok: true }] : { refusal: { code: 'OCI_PLATFORM' } },
+    );
   });
 
   test('is judged by the rules that can be of an index, its image by all', async () => {

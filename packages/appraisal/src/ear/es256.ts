@@ -11,23 +11,31 @@ export function signEs256(key: KeyObject, bytes: Uint8Array): Uint8Array {
   return joseOf(sign('sha256', bytes, key));
 }
 
+/** `crypto.sign` over SHA-256 on another thread: DER. */
+export type SignAside = (key: KeyObject, bytes: Uint8Array) => Promise<Uint8Array>;
+
 /** The same, with the arithmetic on another thread. */
-export async function signEs256Aside(key: KeyObject, bytes: Uint8Array): Promise<Uint8Array> {
+export async function signEs256Aside(
+  key: KeyObject,
+  bytes: Uint8Array,
+  signAside: SignAside,
+): Promise<Uint8Array> {
   requireP256(key);
-  const der = await new Promise<Buffer>((resolve, reject) => {
-    sign('sha256', bytes, key, (error, signature) => (error === null ? resolve(signature) : reject(error)));
-  });
-  return joseOf(der);
+  return joseOf(await signAside(key, bytes));
 }
 
 /** Stops a key of another curve, whose signature nobody would take for ES256. */
 function requireP256(key: KeyObject): void {
+  if (onP256.has(key)) return;
   if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new RangeError('Not a P-256 key');
+  onP256.add(key);
 }
 
+const onP256 = new WeakSet<KeyObject>();
+
 /** r and s of SEQUENCE { INTEGER r, INTEGER s }: of P-256 at most 72 bytes, so that every length is one byte. */
-function joseOf(der: Buffer): Uint8Array {
-  const r = der.subarray(4, 4 + der.readUInt8(3));
+function joseOf(der: Uint8Array): Uint8Array {
+  const r = der.subarray(4, 4 + (der[3] ?? 0));
   const s = der.subarray(4 + r.length + 2);
   const out = new Uint8Array(2 * INTEGER_BYTES);
   for (const [i, integer] of [r, s].entries()) {
@@ -44,19 +52,29 @@ function joseOf(der: Buffer): Uint8Array {
  */
 export function verifyEs256(key: KeyObject, bytes: Uint8Array, signature: Uint8Array): boolean {
   if (signature.length !== 2 * INTEGER_BYTES) return false;
-  const r = derInteger(signature.subarray(0, INTEGER_BYTES));
-  const s = derInteger(signature.subarray(INTEGER_BYTES));
-  return verify('sha256', bytes, key, Uint8Array.of(SEQUENCE, r.length + s.length, ...r, ...s));
+  // SEQUENCE, and two INTEGERs of at most a byte more than they have here.
+  const der = new Uint8Array(2 + 2 * (2 + 1 + INTEGER_BYTES));
+  const afterR = writeInteger(der, 2, signature.subarray(0, INTEGER_BYTES));
+  const end = writeInteger(der, afterR, signature.subarray(INTEGER_BYTES));
+  der[0] = SEQUENCE;
+  der[1] = end - 2;
+  return verify('sha256', bytes, key, der.subarray(0, end));
 }
 
 const SEQUENCE = 0x30;
 const INTEGER = 0x02;
 
-/** A number without a sign as DER writes it (X.690 section 8.3): no needless zeros before it, one where it would look negative. */
-function derInteger(bytes: Uint8Array): number[] {
+/**
+ * Writes a number without a sign as DER does (X.690 section 8.3): no needless zeros before it, one where it would look
+ * negative. Answers where it ends.
+ */
+function writeInteger(der: Uint8Array, at: number, bytes: Uint8Array): number {
   let from = 0;
   while (from < bytes.length - 1 && bytes[from] === 0) from++;
-  const significant = [...bytes.subarray(from)];
-  if ((significant[0] ?? 0) >= 0x80) significant.unshift(0);
-  return [INTEGER, significant.length, ...significant];
+  const zero = (bytes[from] ?? 0) >= 0x80 ? 1 : 0;
+  const length = bytes.length - from + zero;
+  der[at] = INTEGER;
+  der[at + 1] = length;
+  der.set(bytes.subarray(from), at + 2 + zero);
+  return at + 2 + length;
 }

@@ -14,7 +14,7 @@ import {
   type SessionClaims,
   type TrustVector,
 } from './claims.ts';
-import { signEs256, signEs256Aside } from './es256.ts';
+import { type SignAside, signEs256, signEs256Aside } from './es256.ts';
 import { statusOf, vectorOf } from './vector.ts';
 
 /** What a signed result is made from. */
@@ -53,9 +53,9 @@ export function issueEar(input: EarInput): string {
 }
 
 /** The same, with the arithmetic of the signature on another thread. */
-export async function issueEarAside(input: EarInput): Promise<string> {
+export async function issueEarAside(input: EarInput, signAside: SignAside): Promise<string> {
   const signed = signedText(earPayload(input), input.keyId);
-  return `${signed}.${toBase64Url(await signEs256Aside(input.key, utf8(signed)))}`;
+  return `${signed}.${toBase64Url(await signEs256Aside(input.key, utf8(signed), signAside))}`;
 }
 
 /** Signs the bytes of claims. */
@@ -138,9 +138,22 @@ function platformClaims({ appraisal, policyId }: EarFacts): PlatformClaims {
       ...(boot === undefined ? {} : { boot: boot.resetCount }),
       evidence: evidenceDigest,
       reasons: reasonsOf(platform.refusals),
-      limits: platform.limits.map((limit) => clipped(limit)),
+      limits: limitsOf(platform.limits),
     },
   };
+}
+
+const clippedLimits = new WeakMap<readonly string[], string[]>();
+
+/** The sentences, clipped; the same array for the same. */
+function limitsOf(limits: readonly string[]): string[] {
+  let known = clippedLimits.get(limits);
+  if (known === undefined) {
+    known = limits.map((limit) => clipped(limit));
+    clippedLimits.set(limits, known);
+    texts.set(known, canonicalize(known));
+  }
+  return known;
 }
 
 /** What a tier lets a verifier affirm when nothing speaks against it. */
@@ -165,7 +178,7 @@ interface Claimed {
 
 /** What was claimed last of an instance: as long as nothing happens on a machine, its appraisals share their instances. */
 const claimed = new WeakMap<InstanceAppraisal, Claimed>();
-/** The canonical form of those claims. */
+/** Parts of claims in canonical form. */
 const texts = new WeakMap<object, string>();
 
 function instanceClaims(instance: InstanceAppraisal, facts: EarFacts): InstanceClaims {

@@ -1,6 +1,6 @@
 import { isDigest } from '@kallio/codec';
 import { childrenOf, copyImage, copyReferrers } from '@kallio/oci';
-import { ATTACHED_TYPES, parseImagePolicy, verifyImage } from '@kallio/signature';
+import { ATTACHED_TYPES, parseImagePolicy, verifyEveryImage } from '@kallio/signature';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
 import { readJson } from '../files.ts';
@@ -16,7 +16,7 @@ export function copyCommand(context: Context): Command {
   )
     .argument('<from>', 'registry/repository:tag, …@sha256:…, or oci:FOLDER')
     .argument('<to>', 'registry/repository:tag, or oci:FOLDER')
-    .option('--policy <file>', 'copy only what this image policy accepts')
+    .option('--policy <file>', 'copy only what this image policy accepts, the image of each platform')
     .action((from: string, to: string, flags: { policy?: string }) => copy(context, from, to, flags.policy));
 }
 
@@ -29,13 +29,13 @@ async function copy(context: Context, from: string, to: string, policyFile?: str
   if (policyFile !== undefined) {
     const policy = parseImagePolicy(readJson(policyFile));
     // By the digest found: what is verified is what is copied, wherever the tag moves meanwhile.
-    const verdict = await verifyImage(found.digest, opened, policy, new Date());
-    if (!verdict.ok) {
+    const verified = await verifyEveryImage(found, opened, policy, new Date());
+    if ('refusal' in verified) {
       context.exit = 1;
-      const { code, message } = verdict.refusal;
+      const { image, refusal } = verified;
       context.output.result(
-        { ok: false, refusal: verdict.refusal },
-        `REFUSED ${code}: ${message}\n  Nothing was copied.`,
+        { ok: false, image, refusal },
+        `REFUSED ${refusal.code}: ${refusal.message}\n  at image ${image}\n  Nothing was copied.`,
       );
       return;
     }

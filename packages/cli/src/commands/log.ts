@@ -1,12 +1,13 @@
-import { fromBase64, fromUtf8 } from '@kallio/codec';
+import { fromBase64, fromUtf8, KallioError } from '@kallio/codec';
 import { publishReferrer } from '@kallio/oci';
 import { LOG_CHECKPOINT, logEntry, logProof, trustShow } from '@kallio/protocol';
-import { makeTrustedRoot, proofArtifact } from '@kallio/signature';
+import { bundlesOf, makeTrustedRoot, parseBundle, proofArtifact } from '@kallio/signature';
 import { trustedLog, verifyLogEntry } from '@kallio/tlog';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
 import { namedImage } from '../images.ts';
+import { cliError } from '../output/output.ts';
 
 /** `kallio log`: the transparency log. */
 export function logCommand(context: Context): Command {
@@ -86,12 +87,33 @@ async function proof(
   }
   const named = await namedImage(flags.attach);
   const target = await named.openTarget();
-  const found = await (await named.open()).manifest(named.reference);
+  const source = await named.open();
+  const found = await source.manifest(named.reference);
+  // Stops a mistyped index: whoever demands witnesses would find a proof, and of nothing that the image has.
+  const entries = (await bundlesOf(source, found.digest)).flatMap(entryOf);
+  if (!entries.includes(Number(index))) {
+    const theirs = entries.length === 0 ? 'it has none' : `its signatures have ${entries.join(', ')}`;
+    throw cliError(
+      'LOG_OTHER_IMAGE',
+      `Entry ${index} is of no signature of ${found.digest}: ${theirs}.`,
+      'kallio verify says which entry a signature has.',
+    );
+  }
   await publishReferrer(target, found, proofArtifact(reply.proof));
   output.result(
     { ...reply, attached: found.digest },
     `attached to ${found.digest}\n  signed by ${reply.witnesses.length === 0 ? 'no witness' : reply.witnesses.join(', ')}`,
   );
+}
+
+/** The log entry that a bundle names, if it is one of ours. */
+function entryOf(bundle: Uint8Array): number[] {
+  try {
+    return [parseBundle(bundle).entry.logIndex];
+  } catch (error) {
+    if (error instanceof KallioError) return [];
+    throw error;
+  }
 }
 
 async function trustedRoot({ output }: Context, flags: ServerOptions): Promise<void> {

@@ -9,15 +9,11 @@ import {
   issueEarAside,
   type SessionClaims,
 } from '@kallio/appraisal';
-import { type Digest, digestOf, fromBase64, KallioError, type Refusal, toBase64, utf8 } from '@kallio/codec';
+import { type Digest, KallioError } from '@kallio/codec';
 import { CheckedSignature, type EvidenceMessage } from '@kallio/evidence';
-import type { AppraisalBasis, AppraisalRecord, SubjectState } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
-import { tellChanges } from '../events/changes.ts';
 import type { Claim } from '../store/claims.ts';
 import type { KeptContinuity } from '../store/continuity.ts';
-import type { StoredResult } from '../store/results.ts';
-import type { Store } from '../store/store.ts';
 import type { Nonce } from './nonces.ts';
 import type { Verifier } from './verifier.ts';
 
@@ -48,9 +44,6 @@ export interface Judged {
   readonly version: number;
 }
 
-/** Longest list of reasons that is kept; the first ones say what is wrong. */
-const MAX_REASONS = 64;
-
 /**
  * Judges evidence that answers a question of this server: spends its nonce, then appraises. Hold the attester's turn.
  * Throws only for what makes the message no answer at all (`EVIDENCE_*`, `NONCE_*`, `POLICY_MISSING`).
@@ -80,7 +73,9 @@ export async function judgeAside(
   now: Date,
 ): Promise<Judged> {
   const answer = answerTo(verifier, claim, message, asked, now);
-  const checked = await CheckedSignature.of(message.quote, akOf(verifier, claim));
+  const checked = await CheckedSignature.of(message.quote, akOf(verifier, claim), (...asked) =>
+    verifier.arithmetic.verify(...asked),
+  );
   try {
     return judgeAnswer(verifier, answer, checked, now);
   } catch (cause) {
@@ -241,7 +236,7 @@ export function signResult(verifier: Verifier, judged: Judged, now: Date, sessio
 
 /** The same, with the arithmetic of the signature on another thread. */
 export function signResultAside(verifier: Verifier, judged: Judged, now: Date): Promise<string> {
-  return issueEarAside(resultOf(verifier, judged, now));
+  return issueEarAside(resultOf(verifier, judged, now), (...asked) => verifier.arithmetic.sign(...asked));
 }
 
 function resultOf(
@@ -262,113 +257,4 @@ function resultOf(
     keyId: keys.active.keyId,
     ...(session === undefined ? {} : { session }),
   };
-}
-
-/** Stores evidence, result and continuity as one; call inside a transaction. */
-export function recordResult(
-  { store, config, presence }: Verifier,
-  judged: Judged,
-  ear: string,
-  session: string | undefined,
-  now: Date,
-): StoredResult {
-  const { claim, appraisal } = judged;
-  const at = now.getTime();
-  // A session keeps its evidence for as long as itself.
-  if (session !== undefined)
-    store.evidence.put(appraisal.evidenceDigest, claim.attester, at, appraisal.evidence);
-  const { basis, previous } = basisOf(store, judged, now);
-  const result: StoredResult = {
-    digest: digestOf(utf8(ear)),
-    claim: claim.claim,
-    at,
-    ear,
-    record: recordOf(judged, session, basis),
-  };
-  const changed = tellChanges(store, config, claim, result);
-  const restsOn = {
-    ...(session === undefined ? { evidence: appraisal.evidence } : {}),
-    ...(previous === undefined ? {} : { previous }),
-  };
-  store.results.insert(result, restsOn, !changed && session === undefined && saysNothingNew(judged));
-  presence.heard(claim.attester);
-  // What did not hold proves nothing about the attester: anybody may have sent it.
-  if (appraisal.authentic && appraisal.next !== undefined) {
-    store.continuity.set(claim.claim, judged.version, appraisal.next, result.digest);
-  }
-  return result;
-}
-
-/** True for evidence of a machine that is well, on which nothing has happened since the evidence before. */
-function saysNothingNew({ appraisal, message, previous }: Judged): boolean {
-  const { eventLog, ima, instanceLog, inventory } = message;
-  const subjects = [appraisal.platform, ...appraisal.instances.values()];
-  return (
-    subjects.every(({ state }) => state === 'VERIFIED') &&
-    previous?.boot.resetCount === appraisal.boot?.resetCount &&
-    eventLog === undefined &&
-    ima === undefined &&
-    instanceLog.entries.length === 0 &&
-    'unchanged' in inventory
-  );
-}
-
-/** Keeps what an appraisal was made from, and says under which digests; with the root of what was kept before. */
-function basisOf(
-  store: Store,
-  { claim, message, policy, asked, endorsement, images, previous }: Judged,
-  now: Date,
-): { readonly basis: AppraisalBasis; readonly previous?: string } {
-  const { purpose: _, ...expected } = asked;
-  if (message.eventLog !== undefined) store.basis.putEventLog(fromBase64(message.eventLog), now.getTime());
-  const kept = previous === undefined ? undefined : store.basis.putState(previous, now.getTime());
-  const basis = {
-    policy: store.basis.putPolicy(policy),
-    ...(kept === undefined ? {} : { previous: kept.digest }),
-    ak: toBase64(claim.akPublic),
-    endorsement,
-    images: Object.fromEntries(
-      [...images].flatMap((image) => {
-        const fileManifest = store.images.fileManifestOf(image);
-        return fileManifest === undefined ? [] : [[image, fileManifest]];
-      }),
-    ),
-    expected: { ...expected, nonce: message.nonce },
-    appraisedAt: now.toISOString(),
-  };
-  return kept === undefined ? { basis } : { basis, previous: kept.root };
-}
-
-function recordOf(
-  { appraisal, claim, message, policy }: Judged,
-  session: string | undefined,
-  basis: AppraisalBasis,
-): AppraisalRecord {
-  const used = (appraisal.platform.updates ?? []).filter(({ state }) => state === 'in-use');
-  const updates = used.map(({ id }) => id);
-  const instances: Record<string, SubjectState> = Object.create(null);
-  for (const [id, instance] of appraisal.instances) {
-    instances[id] = { state: instance.state, reasons: reasonsOf(instance.refusals) };
-  }
-  return {
-    attester: claim.attester,
-    purpose: message.purpose,
-    ...(session === undefined ? {} : { session }),
-    policy: policy.id,
-    platform: {
-      state: appraisal.platform.state,
-      ...(appraisal.platform.tier === undefined ? {} : { tier: appraisal.platform.tier }),
-      reasons: reasonsOf(appraisal.platform.refusals),
-    },
-    limits: [...appraisal.platform.limits],
-    instances,
-    ...(appraisal.boot === undefined ? {} : { boot: appraisal.boot.resetCount }),
-    evidence: appraisal.evidenceDigest,
-    ...(updates.length === 0 ? {} : { updates }),
-    basis,
-  };
-}
-
-function reasonsOf(refusals: readonly Refusal[]): Refusal[] {
-  return refusals.slice(0, MAX_REASONS).map((r) => ({ ...r }));
 }

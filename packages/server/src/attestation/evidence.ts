@@ -10,7 +10,8 @@ import type { Claim } from '../store/claims.ts';
 import type { StoredResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 import { isoTime } from '../time.ts';
-import { type Judged, judge, judgeAside, recordResult, signResult, signResultAside } from './appraise.ts';
+import { type Judged, judge, judgeAside, signResult, signResultAside } from './appraise.ts';
+import { recordResult } from './record.ts';
 import type { Verifier } from './verifier.ts';
 
 /** The admitted claim on a name; `ATTESTER_NOT_ADMITTED`. */

@@ -1,8 +1,9 @@
-import { hash, randomBytes, randomFillSync } from 'node:crypto';
+import { randomBytes, randomFillSync } from 'node:crypto';
 import { concat, equalBytes, fromHex, KallioError, toHex, utf8, Writer } from '@kallio/codec';
 import type { Purpose } from '@kallio/evidence';
 import type { ServerCode } from '../codes.ts';
 import type { Store } from '../store/store.ts';
+import { Mac } from './mac.ts';
 
 /** What a nonce is good for: this attester, this purpose, this session, and nothing else. */
 export interface NonceTerms {
@@ -89,31 +90,6 @@ export class Nonces {
   #macOf(head: Uint8Array, { attester, purpose, session }: NonceTerms): Uint8Array {
     const terms = utf8(JSON.stringify([purpose, attester, session ?? null]));
     return this.#mac.over(concat(LABEL, head, terms)).subarray(0, MAC_BYTES);
-  }
-}
-
-const BLOCK = 64;
-
-/**
- * HMAC-SHA256 (RFC 2104, section 2) in two calls of a hash function: node's own makes an object for each MAC, which takes
- * ten times as long as the hashing.
- */
-export class Mac {
-  readonly #inner = new Uint8Array(BLOCK).fill(0x36);
-  readonly #outer = new Uint8Array(BLOCK).fill(0x5c);
-
-  /** `key`: a block at most; 32 bytes are as good as any more. */
-  constructor(key: Uint8Array) {
-    if (key.length > BLOCK) throw new RangeError('A key is one block at most');
-    for (const [i, byte] of key.entries()) {
-      this.#inner[i] = byte ^ 0x36;
-      this.#outer[i] = byte ^ 0x5c;
-    }
-  }
-
-  over(message: Uint8Array): Uint8Array {
-    const inner = hash('sha256', concat(this.#inner, message), 'buffer');
-    return new Uint8Array(hash('sha256', concat(this.#outer, inner), 'buffer'));
   }
 }
 

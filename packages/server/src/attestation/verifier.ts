@@ -5,6 +5,7 @@ import type { Recent } from '../recent.ts';
 import type { ServerConfig } from '../setup/config.ts';
 import type { ResultKeys } from '../setup/result-keys.ts';
 import type { Store } from '../store/store.ts';
+import type { Arithmetic } from './arithmetic.ts';
 import type { Nonces } from './nonces.ts';
 import type { Presence } from './presence.ts';
 import type { Turns } from './turns.ts';
@@ -21,6 +22,7 @@ export interface Verifier {
   readonly nonces: Nonces;
   readonly turns: Turns;
   readonly presence: Presence;
+  readonly arithmetic: Arithmetic;
   /** Public areas of AKs by the AK's Name: an appraisal imports the key once for each array that it is handed. */
   readonly aks: Recent<string, Uint8Array>;
 }

@@ -1,7 +1,8 @@
 import { canonicalDigest, KallioError } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import type { SessionRecord } from '@kallio/protocol';
-import { judge, recordResult, signResult } from '../attestation/appraise.ts';
+import { judge, signResult } from '../attestation/appraise.ts';
+import { recordResult } from '../attestation/record.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
 import { failSessionsOf } from './end.ts';

@@ -3,7 +3,8 @@ import { canonicalDigest, type Digest, KallioError, parseDigest } from '@kallio/
 import type { CallInput, SessionRecord, sessionClose } from '@kallio/protocol';
 import { type CertifiedKey, certifiedKey } from '@kallio/signature';
 import { checkGoverned } from '@kallio/tpm/structures';
-import { type Judged, judge, recordResult, signResult } from '../attestation/appraise.ts';
+import { type Judged, judge, signResult } from '../attestation/appraise.ts';
+import { recordResult } from '../attestation/record.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
 import type { Claim } from '../store/claims.ts';

@@ -1,7 +1,8 @@
 import { KallioError, type Refusal, refusal } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import type { ProtocolCode, SessionRecord } from '@kallio/protocol';
-import { type Judged, judge, recordResult, signResult } from '../attestation/appraise.ts';
+import { type Judged, judge, signResult } from '../attestation/appraise.ts';
+import { recordResult } from '../attestation/record.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
 import type { Claim } from '../store/claims.ts';

@@ -1,4 +1,4 @@
-import { constants, verify } from 'node:crypto';
+import { constants, type KeyObject, verify } from 'node:crypto';
 import { KallioError } from '@kallio/codec';
 import type { TpmCode } from '../structures/error.ts';
 import type { TpmtPublic } from '../structures/public.ts';
@@ -18,20 +18,29 @@ export function verifySignature(key: TpmtPublic, message: Uint8Array, signature:
   if (!verify(signature.hash, message, verifyKey, bytes)) throw invalid();
 }
 
+/** `crypto.verify` on another thread. */
+export type VerifyAside = (
+  hash: TpmtSignature['hash'],
+  message: Uint8Array,
+  key: VerifyKey,
+  signature: Uint8Array,
+) => Promise<boolean>;
+
+/** As `crypto.verify` takes it. */
+export type VerifyKey =
+  | KeyObject
+  | { readonly key: KeyObject; readonly padding: number; readonly saltLength: number };
+
 /** The same, with the arithmetic on another thread. */
 export async function verifySignatureAside(
   key: TpmtPublic,
   message: Uint8Array,
   signature: TpmtSignature,
+  verifyAside: VerifyAside,
 ): Promise<void> {
   requireScheme(key, signature);
   const { verifyKey, bytes } = preparedFor(key, signature);
-  const holds = await new Promise<boolean>((resolve, reject) => {
-    verify(signature.hash, message, verifyKey, bytes, (error, result) =>
-      error === null ? resolve(result) : reject(error),
-    );
-  });
-  if (!holds) throw invalid();
+  if (!(await verifyAside(signature.hash, message, verifyKey, bytes))) throw invalid();
 }
 
 function requireScheme(key: TpmtPublic, signature: TpmtSignature): void {
@@ -61,7 +70,10 @@ function requireScheme(key: TpmtPublic, signature: TpmtSignature): void {
 }
 
 /** Key and signature as node:crypto takes them. */
-function preparedFor(key: TpmtPublic, signature: TpmtSignature) {
+function preparedFor(
+  key: TpmtPublic,
+  signature: TpmtSignature,
+): { readonly verifyKey: VerifyKey; readonly bytes: Uint8Array } {
   const publicKey = publicKeyOf(key);
   switch (signature.scheme) {
     // The bare key stands for node's defaults, DER and PKCS #1: naming them makes a verification a fifth dearer.
