@@ -26,13 +26,16 @@ export function imaReplay(): Row[] {
   const machine = new Machine('device-1', model);
   const policy = policyFor(model, OTHER_FILES);
   const data = templateData(model.ima.bytes);
-  const [judging = [], hashing = []] = takeRounds([
+  const byPath = toldByPath(policy);
+  const [judging = [], hashing = [], judgingByPath = []] = takeRounds([
     () => appraisalOfFiles(machine, model, policy),
     () => () => hashAll(data),
+    () => appraisalOfFiles(machine, model, byPath),
   ]);
   // By itself: what it leaves behind, twenty megabytes of text a time, is nobody else's to clear away.
   const [whole = []] = takeRounds([() => appraisalOfMessage(machine, policy)]);
   const perSecond = (ENTRIES * 1000) / median(judging);
+  const perSecondByPath = (ENTRIES * 1000) / median(judgingByPath);
   const hashed = (ENTRIES * 1000) / median(hashing);
   const ms = median(whole);
   const figure = { name: 'IMA replay with judging', figure: perSecond, unit: 'entries/s' } as const;
@@ -44,6 +47,16 @@ export function imaReplay(): Row[] {
       ratio: perSecond / hashed,
       bar: 'figure >= 400000 and ratio >= 0.6',
       holds: perSecond >= 400_000 && perSecond / hashed >= 0.6,
+    },
+    {
+      name: 'IMA replay with judging, files told apart by their paths as a scan does',
+      figure: perSecondByPath,
+      unit: 'entries/s',
+      beside: 'two SHA-256 an entry by crypto.hash',
+      besideFigure: hashed,
+      ratio: perSecondByPath / hashed,
+      bar: 'ratio >= 0.5',
+      holds: perSecondByPath / hashed >= 0.5,
     },
     {
       ...figure,
@@ -64,6 +77,18 @@ export function imaReplay(): Row[] {
       holds: ms <= 400,
     },
   ];
+}
+
+/** The same policy with its files in classes, of which the list's are libraries. */
+function toldByPath({ reference, ...policy }: AppraisalPolicy): AppraisalPolicy {
+  const digests = reference.ima?.classes.flatMap((one) => one.digests ?? []) ?? [];
+  const classes = [
+    { name: 'kernel modules', paths: ['/lib/modules/', '/usr/lib/modules/'], digests },
+    { name: 'programs', paths: ['/bin/', '/sbin/', '/usr/bin/', '/usr/sbin/', '/usr/libexec/'], digests },
+    { name: 'libraries', paths: ['/lib/', '/lib64/', '/usr/lib/', '/usr/lib64/'], digests },
+    { name: 'everything else', digests },
+  ];
+  return { ...policy, reference: { ...reference, ima: { classes } } };
 }
 
 /** A quote and the logs beside it, as files. */
