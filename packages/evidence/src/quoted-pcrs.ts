@@ -94,7 +94,8 @@ export function writeOffered(offered: readonly OfferedPcrs[], quoted: QuotedValu
 function areOffered({ bank, pcrs, offered: values }: QuotedValues, offered: readonly OfferedPcrs[]): boolean {
   const [first] = offered;
   if (first === undefined || offered.length > 1 || first.bank !== bank) return false;
-  if (Object.keys(first).length !== 2 || Object.keys(first.values).length !== pcrs.length) return false;
+  // By its values, as many as its keys: a PCR's number would have to be made a text to be a key.
+  if (Object.keys(first).length !== 2 || Object.values(first.values).length !== pcrs.length) return false;
   for (let i = 0; i < pcrs.length; i++) {
     if (offeredValue(first.values, pcrs[i] ?? -1) !== values[i]) return false;
   }
