@@ -40,13 +40,13 @@ export function inProcess(): Row[] {
   });
   const signed = cases.map(signatureOf);
   const texts = cases.map(({ message }) => JSON.stringify(message));
-  const [appraisal = 0, signature = 0, reading = 0, parsing = 0] = takeTurns(
-    [
-      (i) => appraise(at(cases, i)),
-      (i) => verified(at(signed, i)),
-      (i) => decodeShape(EvidenceMessage, parseJson(at(texts, i))),
-      (i) => JSON.parse(at(texts, i)),
-    ],
+  // Two and two: what the reading of texts leaves behind is not for the others to clear away.
+  const [appraisal = 0, signature = 0] = takeTurns(
+    [(i) => appraise(at(cases, i)), (i) => verified(at(signed, i))],
+    TURNS,
+  );
+  const [reading = 0, parsing = 0] = takeTurns(
+    [(i) => decodeShape(EvidenceMessage, parseJson(at(texts, i))), (i) => JSON.parse(at(texts, i))],
     TURNS,
   );
   const perSecond = 1e6 / appraisal;

@@ -172,6 +172,42 @@ describe('a long list', () => {
   );
   const lines = fc.array(line, { minLength: 1, maxLength: 200, size: 'max' });
 
+  it('has the files of several classes judged each by its own, whatever stands around it', () => {
+    // Half of the known files are libraries, half of them programs: one in the other's place is unknown there.
+    const digestsOf = (files: readonly string[]) => [...others, ...files].map(digestOfFile);
+    const policy = withClasses([
+      { name: 'programs', paths: ['/usr/bin/'], digests: digestsOf(known.slice(0, 20)) },
+      { name: 'libraries', paths: ['/usr/lib/'], digests: digestsOf(known.slice(20)) },
+      { name: 'everything else', digests: digestsOf([]) },
+    ]);
+    // The same where names are read as text: a path of no class here is no plain ASCII.
+    const classes = policy.reference.ima?.classes ?? [];
+    const byText = withClasses([...classes, { name: 'other', paths: ['/\u00e4/'], digests: digestsOf([]) }]);
+    const entry = fc.record({
+      place: fc.constantFrom('/usr/bin/', '/usr/bin/', '/usr/lib/', '/usr/lib/', '/opt/'),
+      file: fc.nat({ max: known.length - 1 }),
+      moved: fc.integer({ min: 0, max: 9 }),
+    });
+    fc.assert(
+      fc.property(fc.array(entry, { minLength: 1, maxLength: 200, size: 'max' }), (list) => {
+        const machine = new Machine();
+        const misplaced: string[] = [];
+        for (const { place, file, moved } of list) {
+          const right = file < 20 ? '/usr/bin/' : '/usr/lib/';
+          const at = moved === 0 ? place : right;
+          machine.use({ name: `${at}${file}`, file: known[file] ?? '' });
+          if (at !== right) misplaced.push(`ima:${machine.ima.length}`);
+        }
+        for (const one of [policy, byText]) {
+          const { refusals } = machine.appraise({ policy: one }).platform;
+          expect(refusals.map(({ pointer }) => pointer)).toEqual(misplaced);
+          expect(refusals.every(({ code }) => code === 'IMA_FILE_MISPLACED')).toBe(true);
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   it('has each entry judged as it is by itself, whatever stands around it', () => {
     const policy = withClasses([everything]);
     // Tells paths apart: there the class of each entry is looked for by its name.

@@ -24,6 +24,7 @@ export {
   type ImaEntry,
   type ImaMeasurement,
   usualDigestStart,
+  usualName,
 } from './ima/entry.ts';
 export { ImaReplay, type ImaReplayState, imaStart, replayIma } from './ima/replay.ts';
 export { writeImaLog } from './ima/write.ts';

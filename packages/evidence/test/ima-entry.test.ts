@@ -9,6 +9,7 @@ import {
   readImaLog,
   replayIma,
   usualDigestStart,
+  usualName,
 } from '../src/index.ts';
 import { at, u32le } from './support/bytes.ts';
 import {
@@ -276,6 +277,8 @@ describe('the digest of an entry of the usual form', () => {
       { template: 'ima-ngv2', fields: NG.fields },
       { template: 'd-ng', fields: NG.fields.slice(0, 1) },
       { template: 'd-ng|sig', fields: NG.fields },
+      // Its name does not follow.
+      { template: 'd-ng|sig|n-ng', fields: [digestField('sha256', SHA256), SIGNATURE, nameField('/bin/sh')] },
     ];
     for (const made of other) expect(usualDigestStart(entryOf(made)), made.template).toBe(-1);
     expect(usualDigestStart(entryOf({ ...NG, template: 'd-ng|n-ng' }))).toBe(12);
@@ -296,13 +299,15 @@ describe('the digest of an entry of the usual form', () => {
         found++;
         const decoded = outcome(() => decodeImaEntry(entry));
         if (!('value' in decoded)) throw new Error(`an entry that is refused: ${decoded.code}`);
-        const { algorithm, type, start: from, end } = decoded.value.digest;
+        const { digest, nameStart, nameEnd } = decoded.value;
+        const { algorithm, type, start: from, end } = digest;
         expect({ algorithm, type, from, end }).toEqual({
           algorithm: 'sha256',
           type: 'ima',
           from: start,
           end: start + 32,
         });
+        expect(usualName(entry, start)).toEqual({ start: nameStart, end: nameEnd });
       }),
       { numRuns: 5000 },
     );

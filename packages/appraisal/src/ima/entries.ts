@@ -1,5 +1,11 @@
 import { sha256, toHex } from '@kallio/codec';
-import { decodeImaEntry, type ImaEntry, type ImaMeasurement, usualDigestStart } from '@kallio/evidence';
+import {
+  decodeImaEntry,
+  type ImaEntry,
+  type ImaMeasurement,
+  usualDigestStart,
+  usualName,
+} from '@kallio/evidence';
 import { because } from '../codes.ts';
 import type { KeptIma, UnmatchedEntry } from '../continuity.ts';
 import type { DigestIndex } from '../reference-set/digests.ts';
@@ -27,12 +33,14 @@ export class EntryJudge {
   readonly #used: { readonly id: string; readonly pointer?: string }[];
   /** Reference values of every file, where the policy tells no paths apart. */
   readonly #ofAll: DigestIndex | undefined;
-  /** Entries whose digests are looked up together: all of one length, in one buffer, to be found in one index. */
+  /** Whether the usual entry's class can be told without its name's text. */
+  readonly #readsBytes: boolean;
+  /** Entries whose digests are looked up together, all of one kind and length and in one buffer; each in its own index. */
   readonly #batch: ImaEntry[] = [];
+  readonly #indexes: DigestIndex[] = [];
   readonly #starts = new Uint32Array(BATCH);
   #view: DataView = NO_BYTES;
   #length = 0;
-  #index: DigestIndex | undefined;
   #kind: DigestKind = 'file';
   #overflow: boolean;
   #entries: number;
@@ -46,14 +54,16 @@ export class EntryJudge {
     this.#entries = start.entries;
     const { ima } = facts.policy;
     this.#ofAll = ima?.digests.get(ima.classes.ofAll ?? '')?.index;
+    this.#readsBytes = ima?.classes.readsBytes ?? false;
   }
 
   take(entry: ImaEntry): void {
     this.#entries++;
     const isFile = entry.index > 0 && !entry.violation;
-    const start = isFile && this.#ofAll !== undefined ? usualDigestStart(entry) : -1;
-    if (start !== -1) {
-      this.#queue(entry, this.#ofAll, 'file', start, SHA256_BYTES);
+    const start = isFile && this.#readsBytes ? usualDigestStart(entry) : -1;
+    const known = start === -1 ? undefined : this.#indexOf(entry, start);
+    if (known !== undefined) {
+      this.#queue(entry, known, 'file', start, SHA256_BYTES);
       return;
     }
     const measured = decodeImaEntry(entry);
@@ -75,42 +85,55 @@ export class EntryJudge {
     return this.#ofAll ?? ima.digests.get(ima.classes.of(measured.name) ?? '')?.index;
   }
 
-  #queue(
-    entry: ImaEntry,
-    index: DigestIndex | undefined,
-    kind: DigestKind,
-    start: number,
-    length: number,
-  ): void {
+  /** The same for an entry of the usual form, without a text being made of its name. */
+  #indexOf(entry: ImaEntry, digestStart: number): DigestIndex | undefined {
+    const { ima } = this.#facts.policy;
+    if (this.#ofAll !== undefined || ima === undefined) return this.#ofAll;
+    const { start, end } = usualName(entry, digestStart);
+    return ima.digests.get(ima.classes.ofBytes(entry.data, start, end) ?? '')?.index;
+  }
+
+  #queue(entry: ImaEntry, index: DigestIndex, kind: DigestKind, start: number, length: number): void {
     const { buffer, byteOffset } = entry.data;
-    if (
-      this.#batch.length === BATCH ||
-      index !== this.#index ||
-      kind !== this.#kind ||
-      length !== this.#length ||
-      buffer !== this.#view.buffer
-    ) {
+    const alike = kind === this.#kind && length === this.#length && buffer === this.#view.buffer;
+    if (!alike || this.#batch.length === BATCH) {
       this.#judgeBatch();
-      this.#index = index;
       this.#kind = kind;
       this.#length = length;
       if (buffer !== this.#view.buffer) this.#view = new DataView(buffer);
     }
     this.#starts[this.#batch.length] = byteOffset + start;
+    this.#indexes.push(index);
     this.#batch.push(entry);
   }
 
   #judgeBatch(): void {
     const batch = this.#batch;
-    if (this.#index !== undefined && batch.length > 0) {
-      const places = { view: this.#view, starts: this.#starts, count: batch.length, length: this.#length };
-      const found = this.#index.hasEach(this.#kind, places);
-      for (let i = 0; i < batch.length; i++) {
-        const entry = batch[i];
-        if (found[i] !== 1 && entry !== undefined) this.#judge(entry, decodeImaEntry(entry));
-      }
+    if (batch.length === 0) return;
+    const found = this.#lookUp();
+    for (let i = 0; i < batch.length; i++) {
+      const entry = batch[i];
+      if (found[i] !== 1 && entry !== undefined) this.#judge(entry, decodeImaEntry(entry));
     }
     batch.length = 0;
+    this.#indexes.length = 0;
+  }
+
+  /** 1 for each entry of the batch whose digest is in its index. */
+  #lookUp(): Uint8Array {
+    const indexes = this.#indexes;
+    const places = { view: this.#view, starts: this.#starts, count: indexes.length, length: this.#length };
+    const [first, ...others] = new Set(indexes);
+    if (first === undefined) return new Uint8Array();
+    if (others.length === 0) return first.hasEach(this.#kind, places);
+    const found = new Uint8Array(indexes.length);
+    for (const index of [first, ...others]) {
+      const of = Uint32Array.from(indexes.keys()).filter((i) => indexes[i] === index);
+      const starts = of.map((i) => this.#starts[i] ?? 0);
+      const those = index.hasEach(this.#kind, { ...places, starts, count: starts.length });
+      for (const [k, i] of of.entries()) found[i] = those[k] ?? 0;
+    }
+    return found;
   }
 
   #judge(entry: ImaEntry, { name, digest }: ImaMeasurement): void {

@@ -45,7 +45,7 @@ async function bundle(
     input,
     cwd: PROJECT,
     platform: 'node',
-    plugins: [commanders, { name: 'read', moduleParsed: ({ id }) => void read.add(id) }],
+    plugins: [noPrograms, { name: 'read', moduleParsed: ({ id }) => void read.add(id) }],
     treeshake: {
       // Modules here only declare: one of which nothing is used is left out.
       moduleSideEffects: [{ test: /\/(?:packages|typebox)\//, sideEffects: false }],
@@ -76,22 +76,12 @@ async function bundle(
 }
 
 const NO_PROGRAMS = join(import.meta.dirname, 'no-programs.ts');
-const NODE = '\0node:';
-const WHOLE = ['node:fs', 'node:path', 'node:process'];
 
-/**
- * Commander would load what starts programs, for commands that are programs of their own: there are none here. And the
- * parts of Node that it asks for whole would be copied, property by property, as if they were modules of another kind.
- */
-const commanders: Plugin = {
-  name: 'commanders',
-  resolveId(source, importer) {
-    if (importer?.includes('/commander/') !== true) return null;
-    if (source === 'node:child_process') return NO_PROGRAMS;
-    return WHOLE.includes(source) ? `\0${source}` : null;
-  },
-  load: (id) =>
-    id.startsWith(NODE) ? `export default process.getBuiltinModule(${JSON.stringify(id.slice(1))});` : null,
+/** Commander would load what starts programs, for commands that are programs of their own: there are none here. */
+const noPrograms: Plugin = {
+  name: 'no-programs',
+  resolveId: (source, importer) =>
+    source === 'node:child_process' && importer?.includes('/commander/') === true ? NO_PROGRAMS : null,
 };
 
 /** Escapes what is not ASCII: Node keeps the text of a program that is all ASCII in half the memory. */

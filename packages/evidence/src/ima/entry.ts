@@ -119,7 +119,7 @@ export function decodeImaEntry(entry: ImaEntry): ImaMeasurement {
   return new ImaMeasurement(digest, nameStart, nameEnd, fields ?? NO_FIELDS);
 }
 
-/** How an entry of a template begins where its digest is a file's SHA-256, and how many fields follow that. */
+/** How an entry of a template begins where its digest is a file's SHA-256, and how many fields follow; the first is the name. */
 interface UsualForm {
   readonly template: string;
   readonly prefix: Uint8Array;
@@ -148,10 +148,16 @@ export function usualDigestStart({ template, data, index }: ImaEntry): number {
   return end === data.length ? start : -1;
 }
 
+/** Where the name of an entry stands whose digest {@link usualDigestStart} has found, with the zero that closes it. */
+export function usualName({ data }: ImaEntry, digestStart: number): { start: number; end: number } {
+  const start = digestStart + SHA256_BYTES + 4;
+  return { start, end: start + sizeAt(data, start - 4) };
+}
+
 function usualForm(template: string, index: number): UsualForm {
   const [first, ...others] = templateFields(template, index);
   const form = USUAL.find(({ field }) => field === first);
-  const named = others.includes('n-ng') || others.includes('n');
+  const named = others[0] === 'n-ng' || others[0] === 'n';
   return { template, prefix: form !== undefined && named ? form.prefix : NO_PREFIX, more: others.length };
 }
 
