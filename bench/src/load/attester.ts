@@ -67,8 +67,10 @@ export class LoadAttester {
     this.#nonce = next.nonce;
   }
 
+  /** What comes next begins with a new connection. */
   close(): void {
     this.#connection?.close();
+    this.#connection = undefined;
   }
 }
 
