@@ -106,7 +106,8 @@ export class Arithmetic {
   #start(): Worker {
     // From its text: a file of its own would have to be found wherever this one was bundled to.
     const worker = new Worker(
-      `(${work})(require('node:worker_threads').parentPort, require('node:crypto'))`,
+      `Promise.all([import('node:worker_threads'), import('node:crypto')])
+        .then(([{ parentPort }, crypto]) => (${work})(parentPort, crypto))`,
       { eval: true },
     );
     worker.unref();
