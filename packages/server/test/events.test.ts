@@ -43,6 +43,20 @@ async function until(holds: () => Promise<boolean> | boolean): Promise<void> {
 }
 
 describe('events', () => {
+  it('tell of STALE by the last evidence, though the time to look was noted at the first', async () => {
+    const client = await device.connect(server);
+    await attest(client);
+    server.advance(40);
+    await attest(client);
+    // Past what was noted at the first, and well within what the last is good for.
+    server.advance(40);
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    expect(await past()).not.toContain('attester.state VERIFIED>STALE');
+    server.advance(25);
+    await until(async () => (await past()).includes('attester.state VERIFIED>STALE'));
+    expect((await past()).filter((event) => event.endsWith('>STALE'))).toHaveLength(1);
+  });
+
   it('tell each change of state once, and what does not change not at all', async () => {
     const client = await device.connect(server);
     await attest(client);
