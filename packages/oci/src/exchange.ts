@@ -29,8 +29,11 @@ export interface Answer {
   header(name: string): string | undefined;
   /** The body as it comes. Ends with an error where the connection breaks or the time is up. */
   readonly body: AsyncIterable<Uint8Array>;
-  /** Nobody wants the body: the connection serves the next question, unless there is much to wait for. */
-  drop(): void;
+  /**
+   * Nobody wants the body: the connection serves the next question, unless there is much to wait for. Where the body has come
+   * already, it does so from the promise on; who does not wait has another connection made.
+   */
+  drop(): Promise<void>;
 }
 
 /** Longest body that is read for nothing so that its connection can be used again, in bytes. */
@@ -109,12 +112,14 @@ function answerOf(message: IncomingMessage): Answer {
       return Array.isArray(value) ? value.join(', ') : value;
     },
     body: message,
-    drop() {
+    async drop() {
       // Broken or out of time: nobody waits for it.
       message.on('error', () => undefined);
+      // What has come already is not waited for, whether or not it said how long it would be.
       const length = Number(message.headers['content-length'] ?? Number.NaN);
-      if (length <= MAX_DROPPED) message.resume();
-      else message.destroy();
+      if (!message.complete && !(length <= MAX_DROPPED)) message.destroy();
+      else message.resume();
+      if (message.complete) await new Promise<void>((resolve) => void message.once('close', resolve));
     },
   };
 }

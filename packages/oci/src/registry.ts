@@ -98,7 +98,7 @@ export class Repository implements ImageSource, ImageTarget {
 
   async #hasBlob(digest: Digest): Promise<boolean> {
     const there = await this.#send('HEAD', `${this.#base}/blobs/${digest}`);
-    there.drop();
+    await there.drop();
     return there.status === 200;
   }
 
@@ -106,7 +106,7 @@ export class Repository implements ImageSource, ImageTarget {
     const start = await this.#send('POST', `${this.#base}/blobs/uploads/`);
     const location = start.header('location');
     if (start.status !== 202 || location === undefined) throw this.#failure('start an upload', start);
-    start.drop();
+    await start.drop();
     const url = this.#led(new URL(this.#base), location);
     url.searchParams.set('digest', digest);
     const done = await this.#send('PUT', url.toString(), {
@@ -114,7 +114,7 @@ export class Repository implements ImageSource, ImageTarget {
       headers: { 'content-type': 'application/octet-stream' },
     });
     if (done.status !== 201) throw this.#failure('store a blob', done);
-    done.drop();
+    await done.drop();
   }
 
   /** Puts a manifest there, by tag or by its digest. */
@@ -125,7 +125,7 @@ export class Repository implements ImageSource, ImageTarget {
       headers: { 'content-type': mediaType },
     });
     if (done.status !== 201) throw this.#failure('store a manifest', done);
-    done.drop();
+    await done.drop();
     return digest;
   }
 
@@ -152,7 +152,7 @@ export class Repository implements ImageSource, ImageTarget {
       headers: { 'content-type': MEDIA.manifest },
     });
     if (response.status !== 201) throw this.#failure('store a referrer', response);
-    response.drop();
+    await response.drop();
     const digest = digestOf(manifest);
     // A registry that keeps the list itself says so (specification 1.1, "Pushing Manifests with Subject").
     if (response.header('oci-subject') === undefined) {
@@ -227,7 +227,7 @@ export class Repository implements ImageSource, ImageTarget {
     const response = await this.#send('GET', `${this.#base}${path}`, { headers, size });
     if (response.status === 200) return response;
     if (response.status !== 404) throw this.#failure(`read ${path}`, response);
-    response.drop();
+    await response.drop();
     return undefined;
   }
 
@@ -255,7 +255,7 @@ export class Repository implements ImageSource, ImageTarget {
       const elsewhere = REDIRECTS.has(answer.status) && location !== undefined;
       // What is sent stays here: only reading is led elsewhere.
       if (!elsewhere || method === 'POST' || method === 'PUT') return answer;
-      answer.drop();
+      await answer.drop();
       url = this.#led(url, location);
       // Attack: round and round.
       if (redirects >= MAX_REDIRECTS) throw this.#astray();
@@ -312,7 +312,7 @@ export class Repository implements ImageSource, ImageTarget {
   }
 
   #failure(what: string, response: Answer): Error {
-    response.drop();
+    void response.drop();
     return ociError(
       'OCI_REGISTRY',
       `The registry ${this.registry} answered ${response.status} when asked to ${what}.`,

@@ -378,7 +378,7 @@ describe('an answer', () => {
     const url = new URL(`http://127.0.0.1:${port}/`);
     const ask = async (method: 'GET' | 'PUT') => {
       const answer = await exchange({ method, url, headers: {}, budgetMs: 5000 });
-      answer.drop();
+      await answer.drop();
       await new Promise((resolve) => setTimeout(resolve, 20));
       return answer.status;
     };
@@ -389,5 +389,23 @@ describe('an answer', () => {
     await expect(ask('PUT')).rejects.toMatchObject({ code: 'ECONNRESET' });
     closing.closeAllConnections();
     await new Promise((resolve) => closing.close(resolve));
+  });
+
+  it('that has come is dropped without its connection, which serves the next question', async () => {
+    const answering = createServer((_, response) => void response.writeHead(404).end('none'));
+    let connections = 0;
+    answering.on('connection', () => connections++);
+    await new Promise<void>((resolve) => answering.listen(0, '127.0.0.1', resolve));
+    const { port } = answering.address() as AddressInfo;
+    const url = new URL(`http://127.0.0.1:${port}/`);
+    // It does not say how long it is: in chunks.
+    for (let i = 0; i < 3; i++) {
+      const answer = await exchange({ method: 'GET', url, headers: {}, budgetMs: 5000 });
+      expect(answer.header('content-length')).toBeUndefined();
+      await answer.drop();
+    }
+    expect(connections).toBe(1);
+    answering.closeAllConnections();
+    await new Promise((resolve) => answering.close(resolve));
   });
 });
