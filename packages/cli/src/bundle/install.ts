@@ -27,9 +27,12 @@ export async function installKallio(target: string): Promise<void> {
 /** Bundles one command of {@link QUICK} into `folder/<command>.js`; answers with the sources that it was made of. */
 export async function installQuick(command: string, folder: string): Promise<readonly string[]> {
   // What it needs from the start in one file: each further one costs as much as twenty kilobytes of code.
-  return bundle(join(PROJECT, `packages/cli/src/quick/${command}.ts`), folder, {
-    codeSplitting: { groups: [{ name: command, tags: ['$initial'] }] },
-  });
+  return bundle(
+    join(PROJECT, `packages/cli/src/quick/${command}.ts`),
+    folder,
+    { codeSplitting: { groups: [{ name: command, tags: ['$initial'] }] } },
+    [plainSchemas],
+  );
 }
 
 /** Bundles a program into a folder; answers with every file of the project that was read for it, also of what it left out. */
@@ -37,6 +40,7 @@ async function bundle(
   input: string,
   folder: string,
   options: OutputOptions = {},
+  plugins: readonly Plugin[] = [],
 ): Promise<readonly string[]> {
   const { rolldown } = await import('rolldown');
   await mkdir(folder, { recursive: true });
@@ -45,7 +49,7 @@ async function bundle(
     input,
     cwd: PROJECT,
     platform: 'node',
-    plugins: [noPrograms, { name: 'read', moduleParsed: ({ id }) => void read.add(id) }],
+    plugins: [noPrograms, ...plugins, { name: 'read', moduleParsed: ({ id }) => void read.add(id) }],
     treeshake: {
       // Modules here only declare: one of which nothing is used is left out.
       moduleSideEffects: [{ test: /\/(?:packages|typebox)\//, sideEffects: false }],
@@ -82,6 +86,14 @@ const noPrograms: Plugin = {
   name: 'no-programs',
   resolveId: (source, importer) =>
     source === 'node:child_process' && importer?.includes('/commander/') === true ? NO_PROGRAMS : null,
+};
+
+const PLAIN_SCHEMAS = join(import.meta.dirname, 'plain-schemas.ts');
+
+/** What is checked by a schema here reads it as JSON Schema. */
+const plainSchemas: Plugin = {
+  name: 'plain-schemas',
+  resolveId: (source) => (source === 'typebox' ? PLAIN_SCHEMAS : null),
 };
 
 /** Escapes what is not ASCII: Node keeps the text of a program that is all ASCII in half the memory. */
