@@ -1,17 +1,9 @@
+import { processStreams } from './output/streams.ts';
 import { type Commands, runProgram } from './program.ts';
 
 /** Runs this process's command line. */
 export async function start(commands: Commands): Promise<void> {
-  // `kallio … | head` closes the pipe: there is nobody left to tell.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  });
-  const code = await runProgram(commands, process.argv.slice(2), {
-    out: (text) => void process.stdout.write(text),
-    err: (text) => void process.stderr.write(text),
-    isTerminal: process.stderr.isTTY === true,
-  });
+  const code = await runProgram(commands, process.argv.slice(2), processStreams());
   process.exitCode = code;
 
   /*
