@@ -3,7 +3,7 @@ export type Allowed = readonly string[];
 
 const LIBRARIES: Allowed = ['codec', 'tpm', 'pki', 'evidence', 'appraisal', 'tlog', 'oci', 'signature'];
 export const ROLES: readonly string[] = ['agent', 'server', 'orchestrator'];
-const ANYTHING: Allowed = [...LIBRARIES, 'protocol', 'store', ...ROLES, 'cli'];
+const ANYTHING: Allowed = [...LIBRARIES, 'protocol', 'threads', 'store', ...ROLES, 'cli'];
 
 /**
  * The layout: who may import whom. Whoever judges evidence takes the TPM's structures only, never its commands and
@@ -19,9 +19,10 @@ export const LAYOUT: ReadonlyMap<string, Allowed> = new Map([
   ['packages/oci', ['codec']],
   ['packages/signature', ['codec', 'tpm/structures', 'evidence', 'appraisal', 'tlog', 'oci']],
   ['packages/protocol', ['codec', 'evidence']],
-  ['packages/store', ['codec']],
+  ['packages/threads', []],
+  ['packages/store', ['codec', 'threads']],
   ['packages/agent', [...LIBRARIES, 'protocol']],
-  ['packages/server', [...LIBRARIES, 'protocol', 'store']],
+  ['packages/server', [...LIBRARIES, 'protocol', 'threads', 'store']],
   ['packages/orchestrator', [...LIBRARIES, 'protocol', 'store']],
   ['packages/cli', ANYTHING],
   ['e2e', ANYTHING],

@@ -1,0 +1,1 @@
+export { type Answers, OtherThread } from './other-thread.ts';

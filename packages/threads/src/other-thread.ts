@@ -1,0 +1,120 @@
+import { Worker } from 'node:worker_threads';
+
+/** Answers questions on the other thread: one answer each, in their order; an Error for one that has none. */
+export type Answers<Question, Answer> = (questions: readonly Question[]) => readonly (Answer | Error)[];
+
+interface Waiting<Answer> {
+  resolve(answer: Answer): void;
+  reject(why: Error): void;
+}
+
+/** What the other thread is made from. */
+export interface Program<Question, Answer> {
+  /** Which of node's modules it works with. */
+  readonly module: string;
+  /**
+   * Makes what answers, from the module and the data. It is taken over as text, so it sees nothing of its file but what it is given. What it throws while it
+   * answers ends the thread, and refuses all that was asked of it.
+   */
+  readonly work: (module: never, data: never) => Answers<Question, Answer>;
+  /** What it is made for; goes there as a copy. */
+  readonly data?: unknown;
+  /** Questions that are answered together, where more have come than were asked at one time; 1 if not given. */
+  readonly together?: number;
+  /** The thread has ended: what it was told is forgotten. What is asked next starts another. */
+  readonly onEnd?: () => void;
+}
+
+/**
+ * Another thread of this process. All that is asked for in one turn of the event loop goes there together: to wake a thread
+ * puts this one to sleep where there are few cores, which takes longer than most questions. It starts with the first one.
+ * Bytes are best asked about as strings of one character a byte, which are handed over in a tenth of the time.
+ */
+export class OtherThread<Question, Answer> {
+  readonly #start: () => Worker;
+  readonly #onEnd: () => void;
+  #worker: Worker | undefined;
+  /** What goes there with the end of this turn, and who asked. */
+  #questions: Question[] = [];
+  #asking: Waiting<Answer>[] = [];
+  /** Whose questions are there, in the order of the answers to come. */
+  #asked: Waiting<Answer>[] = [];
+
+  constructor(program: Program<Question, Answer>) {
+    const { module, work, data, together = 1, onEnd = () => {} } = program;
+    this.#onEnd = onEnd;
+    // From its text: a file of its own would have to be found wherever this one was bundled to.
+    const text = `Promise.all([import('node:worker_threads'), import(${JSON.stringify(module)})])
+      .then(([threads, module]) => (${serve})(threads, (${work})(module, threads.workerData), ${together}))`;
+    this.#start = () => new Worker(text, { eval: true, workerData: data });
+  }
+
+  ask(question: Question): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      if (this.#asking.length === 0) setImmediate(() => this.#send());
+      this.#questions.push(question);
+      this.#asking.push({ resolve, reject });
+    });
+  }
+
+  /** Ends the thread. What was asked for is refused. */
+  async close(): Promise<void> {
+    await this.#worker?.terminate();
+  }
+
+  #send(): void {
+    // All of it was refused meanwhile, with the thread that it was for.
+    if (this.#questions.length === 0) return;
+    this.#worker ??= this.#started();
+    this.#worker.postMessage(this.#questions);
+    this.#asked.push(...this.#asking);
+    this.#questions = [];
+    this.#asking = [];
+  }
+
+  #started(): Worker {
+    const worker = this.#start();
+    worker.unref();
+    worker.on('message', (answers: readonly (Answer | Error)[]) => {
+      // What a thread says that was given up answers nothing that was asked of another.
+      if (this.#worker !== worker) return;
+      const waiting = this.#asked;
+      this.#asked = waiting.slice(answers.length);
+      for (let i = 0; i < answers.length; i++) {
+        const answer = answers[i] as Answer | Error;
+        if (answer instanceof Error) waiting[i]?.reject(answer);
+        else waiting[i]?.resolve(answer);
+      }
+    });
+    worker.on('error', (error) => this.#ended(worker, error));
+    worker.on('exit', () => this.#ended(worker, new Error('the other thread ended')));
+    return worker;
+  }
+
+  #ended(worker: Worker, why: Error): void {
+    if (this.#worker !== worker) return;
+    this.#worker = undefined;
+    const waiting = [...this.#asked.splice(0), ...this.#asking.splice(0)];
+    this.#questions = [];
+    this.#onEnd();
+    for (const { reject } of waiting) reject(why);
+  }
+}
+
+/** What each of these threads does. It is taken over as text, too. */
+function serve(
+  threads: typeof import('node:worker_threads'),
+  answersTo: Answers<unknown, unknown>,
+  together: number,
+): void {
+  const { parentPort: port, receiveMessageOnPort } = threads;
+  port?.on('message', (first: unknown[]) => {
+    const questions = first;
+    while (questions.length < together) {
+      const next = receiveMessageOnPort(port);
+      if (next === undefined) break;
+      questions.push(...next.message);
+    }
+    port.postMessage(answersTo(questions));
+  });
+}
