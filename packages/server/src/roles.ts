@@ -1,6 +1,7 @@
 import { toBase64 } from '@kallio/codec';
 import { type Route, statusShow, type TrustBundle, trustShow } from '@kallio/protocol';
 import type { Streams } from '@kallio/protocol/serve';
+import type { CommitThread } from '@kallio/store';
 import type { LogWriter } from '@kallio/tlog';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
@@ -43,6 +44,7 @@ export interface Foundations {
   readonly witnessing: Witnessing;
   readonly streams: Streams;
   readonly arithmetic: Arithmetic;
+  readonly commits: CommitThread;
   readonly eventStreams: EventStreams;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -68,6 +70,7 @@ export async function mountRoles(app: FastifyInstance, on: Foundations): Promise
     turns: new Turns(),
     presence: new Presence(streams),
     arithmetic: on.arithmetic,
+    commits: on.commits,
     aks: new Recent(16_384),
   };
   const trust = (): TrustBundle => ({

@@ -1,6 +1,7 @@
 import { createPublicKey } from 'node:crypto';
 import { Server as HttpsServer } from 'node:https';
 import { createApp, Streams } from '@kallio/protocol/serve';
+import { CommitThread } from '@kallio/store';
 import { LogWriter, logOrigin } from '@kallio/tlog';
 import { type FastifyInstance, LogController } from 'fastify';
 import { listenAddress, urlOf } from './address.ts';
@@ -82,6 +83,8 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     // Ended after the app: what is under way is answered.
     const arithmetic = new Arithmetic();
     undo.push(() => arithmetic.close());
+    const commits = new CommitThread(layout.store);
+    undo.push(() => commits.close());
     const app = createApp({
       loggerInstance: logger,
       logController: new LogController({ disableRequestLogging: true }),
@@ -105,6 +108,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
       witnessing,
       streams,
       arithmetic,
+      commits,
       eventStreams,
       clock,
       logger,

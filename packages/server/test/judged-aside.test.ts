@@ -2,6 +2,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { Streams } from '@kallio/protocol/serve';
+import { CommitThread } from '@kallio/store';
 import { LogWriter, logOrigin } from '@kallio/tlog';
 import { expect, it } from 'vitest';
 import { Arithmetic } from '../src/attestation/arithmetic.ts';
@@ -52,6 +53,7 @@ async function judged(name: string, meanwhile: (store: Store, claim: number) => 
   const origin = logOrigin(config.log.name, spki);
   const log = await LogWriter.open(layout.log, { origin, keys: loaded.logKeys, now });
   const claim = store.claims.admittedAs('device-1')?.claim ?? 0;
+  const commits = new CommitThread(layout.store);
   const arithmetic = new Meanwhile(() => meanwhile(store, claim));
   const before = store.results.lastOf(claim)?.digest;
   const submit = () =>
@@ -61,6 +63,7 @@ async function judged(name: string, meanwhile: (store: Store, claim: number) => 
         config,
         keys,
         arithmetic,
+        commits,
         policies: new Policies(layout, log, loaded),
         images: new ImageLookup(store),
         nonces: new Nonces(store, config.attestation.nonceSeconds),
@@ -74,6 +77,7 @@ async function judged(name: string, meanwhile: (store: Store, claim: number) => 
     );
   const close = async () => {
     await arithmetic.close();
+    await commits.close();
     await log.close();
     store.close();
   };

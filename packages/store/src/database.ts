@@ -2,11 +2,8 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { KallioError } from '@kallio/codec';
 import type { StoreCode } from './error.ts';
 import { integer } from './row.ts';
-
-/** Pages that stay in memory. */
-const CACHE_KIB = 32 * 1024;
-/** Pages of the write-ahead log (4 KiB) after which they go to the file: a page written often goes there once. */
-const CHECKPOINT_PAGES = 8192;
+import { BUSY_MS, SETTINGS } from './settings.ts';
+import type { Write } from './write.ts';
 
 /**
  * One SQLite file in WAL mode. `synchronous = FULL`: when a transaction has returned, it survives a power cut. Servers
@@ -23,10 +20,9 @@ export class Database {
    * to N + 1. `STORE_TOO_NEW` when the file knows more steps than that.
    */
   constructor(path: string, migrations: readonly string[]) {
-    this.#db = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5_000 });
+    this.#db = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: BUSY_MS });
     try {
-      this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;');
-      this.#db.exec(`PRAGMA cache_size = ${-CACHE_KIB}; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES};`);
+      this.#db.exec(SETTINGS);
       this.#migrate(migrations);
     } catch (error) {
       this.#db.close();
@@ -42,6 +38,13 @@ export class Database {
       this.#prepared.set(source, statement);
     }
     return statement;
+  }
+
+  /** Writes a row, and says how many it wrote: fewer where its statement has a condition that does not hold. */
+  write({ sql, values, done }: Write): number {
+    const { changes } = this.sql(sql).run(...values);
+    if (done !== undefined) this.afterCommit(done);
+    return Number(changes);
   }
 
   /**

@@ -11,7 +11,7 @@ import type { StoredResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 import { isoTime } from '../time.ts';
 import { type Judged, judge, judgeAside, signResult, signResultAside } from './appraise.ts';
-import { recordResult } from './record.ts';
+import { recordResult, steadyRecord } from './record.ts';
 import type { Verifier } from './verifier.ts';
 
 /** The admitted claim on a name; `ATTESTER_NOT_ADMITTED`. */
@@ -89,14 +89,16 @@ export function submitEvidence(
       now,
     );
     const ear = await signResultAside(verifier, judged, now);
-    const { digest, record } = await store.group(() =>
-      store.transaction(() => {
-        nonces.spend(judged.nonce);
-        // Stops evidence of an attester that was refused, or whose TPM was replaced, while it was judged.
-        if (admittedClaim(store, attester).claim !== judged.claim.claim) throw notAdmitted(attester);
-        return recordOutsideSessions(verifier, judged, ear, now);
-      }),
-    );
+    const { digest, record } =
+      (await recordSteadily(verifier, judged, ear, now)) ??
+      (await store.group(() =>
+        store.transaction(() => {
+          nonces.spend(judged.nonce);
+          // Stops evidence of an attester that was refused, or whose TPM was replaced, while it was judged.
+          if (admittedClaim(store, attester).claim !== judged.claim.claim) throw notAdmitted(attester);
+          return recordOutsideSessions(verifier, judged, ear, now);
+        }),
+      ));
     const { nextNonceSeconds } = config.attestation;
     const { nonce } = nonces.issue({ attester, purpose: 'attest' }, now, nextNonceSeconds);
     return {
@@ -107,6 +109,23 @@ export function submitEvidence(
       next: { nonce, seconds: nextNonceSeconds },
     };
   });
+}
+
+/**
+ * Records steady evidence on another thread; undefined, and nothing written, for any other, and where things have changed
+ * while it was judged: whoever records it then finds out what.
+ * COMMIT POINT: once a result is returned it is on disk.
+ */
+async function recordSteadily(
+  verifier: Verifier,
+  judged: Judged,
+  ear: string,
+  now: Date,
+): Promise<StoredResult | undefined> {
+  const steady = steadyRecord(verifier, judged, ear, now);
+  if (steady === undefined || !(await verifier.commits.commit(steady.writes))) return undefined;
+  verifier.presence.heard(judged.claim.attester);
+  return steady.result;
 }
 
 /** What issues client certificates. */

@@ -2,6 +2,7 @@ import { randomBytes, randomFillSync } from 'node:crypto';
 import { concat, equalBytes, fromHex, KallioError, toHex, utf8, Writer } from '@kallio/codec';
 import type { Purpose } from '@kallio/evidence';
 import type { ServerCode } from '../codes.ts';
+import { Recent } from '../recent.ts';
 import type { Store } from '../store/store.ts';
 import { Mac } from './mac.ts';
 
@@ -22,6 +23,9 @@ export interface Nonce {
   readonly expiresAt: number;
 }
 
+/** Nonces that are recognised without their MAC: the next ones of as many attesters as one server has. */
+const RECENT = 16_384;
+
 /** Times take the first 8 bytes: 48 bits of milliseconds, 16 bits of seconds to live. */
 const SECONDS_BITS = 16n;
 const MAX_SECONDS = 0xffff;
@@ -36,6 +40,8 @@ export class Nonces {
   readonly #mac: Mac;
   readonly #seconds: number;
   readonly #random = new RandomBytes();
+  /** What nonces that were issued last, and have not come back, are good for. */
+  readonly #given = new Recent<string, NonceTerms>(RECENT);
 
   constructor(store: Store, lifetimeSeconds: number) {
     this.#store = store;
@@ -53,7 +59,9 @@ export class Nonces {
     const lifetime = Math.min(seconds, MAX_SECONDS);
     const times = new Writer(8).u64((BigInt(time) << SECONDS_BITS) | BigInt(lifetime)).finish();
     const head = concat(times, this.#random.take(8));
-    return { nonce: toHex(concat(head, this.#macOf(head, terms))), expiresAt: time + lifetime * 1000 };
+    const nonce = toHex(concat(head, this.#macOf(head, terms)));
+    this.#given.set(nonce, terms);
+    return { nonce, expiresAt: time + lifetime * 1000 };
   }
 
   /** A nonce that was issued on these terms, and is in time. */
@@ -61,7 +69,10 @@ export class Nonces {
     const nonce = fromHex(nonceHex, 32);
     const head = nonce.subarray(0, 32 - MAC_BYTES);
     // Stops a nonce made up by anybody else, or moved to another attester, purpose or session.
-    if (!equalBytes(this.#macOf(head, terms), nonce.subarray(32 - MAC_BYTES))) {
+    if (
+      !this.#wasGiven(nonceHex, terms) &&
+      !equalBytes(this.#macOf(head, terms), nonce.subarray(32 - MAC_BYTES))
+    ) {
       throw new KallioError(
         'NONCE_UNKNOWN' satisfies ServerCode,
         'This server gave no such nonce to this attester for this purpose.',
@@ -85,6 +96,13 @@ export class Nonces {
    */
   spend({ bytes, expiresAt }: Nonce): void {
     if (!this.#store.spentNonces.spend(bytes, expiresAt)) throw spent();
+  }
+
+  /** Was it issued a moment ago, on these very terms? Where this does not know, the MAC does. */
+  #wasGiven(nonceHex: string, { attester, purpose, session }: NonceTerms): boolean {
+    const given = this.#given.get(nonceHex);
+    this.#given.delete(nonceHex);
+    return given?.attester === attester && given.purpose === purpose && given.session === session;
   }
 
   #macOf(head: Uint8Array, { attester, purpose, session }: NonceTerms): Uint8Array {

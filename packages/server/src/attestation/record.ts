@@ -1,8 +1,9 @@
 import { digestOf, fromBase64, type Refusal, toBase64, utf8 } from '@kallio/codec';
 import type { AppraisalBasis, AppraisalRecord, SubjectState } from '@kallio/protocol';
-import { tellChanges } from '../events/changes.ts';
+import type { Write } from '@kallio/store';
+import { isTold, tellChanges } from '../events/changes.ts';
 import type { Claim } from '../store/claims.ts';
-import type { StoredResult } from '../store/results.ts';
+import type { RestsOn, StoredResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 import type { Judged } from './appraise.ts';
 import type { Verifier } from './verifier.ts';
@@ -19,23 +20,11 @@ export function recordResult(
   now: Date,
 ): StoredResult {
   const { claim, appraisal } = judged;
-  const at = now.getTime();
   // A session keeps its evidence for as long as itself.
   if (session !== undefined)
-    store.evidence.put(appraisal.evidenceDigest, claim.attester, at, appraisal.evidence);
-  const { basis, previous } = basisOf(store, judged, now);
-  const result: StoredResult = {
-    digest: digestOf(utf8(ear)),
-    claim: claim.claim,
-    at,
-    ear,
-    record: recordOf(judged, session, basis),
-  };
+    store.evidence.put(appraisal.evidenceDigest, claim.attester, now.getTime(), appraisal.evidence);
+  const { result, restsOn } = resultOf(store, judged, ear, session, now);
   const changed = tellChanges(store, config, claim, result);
-  const restsOn = {
-    ...(session === undefined ? { evidence: appraisal.evidence } : {}),
-    ...(previous === undefined ? {} : { previous }),
-  };
   store.results.insert(result, restsOn, !changed && session === undefined && saysNothingNew(judged));
   presence.heard(claim.attester);
   // What did not hold proves nothing about the attester: anybody may have sent it.
@@ -43,6 +32,65 @@ export function recordResult(
     store.continuity.set(claim.claim, judged.version, appraisal.next, result.digest);
   }
   return result;
+}
+
+/** What there is to write of steady evidence, and the result in it. */
+export interface SteadyRecord {
+  readonly result: StoredResult;
+  readonly writes: readonly Write[];
+}
+
+/**
+ * What {@link recordResult} would write, nonce included, where that is all known beforehand: evidence outside sessions that says
+ * nothing new of a machine that is well. Undefined for any other. Its rows hold for what stands in the store now, and are
+ * not written once that is another.
+ */
+export function steadyRecord(
+  { store, config }: Verifier,
+  judged: Judged,
+  ear: string,
+  now: Date,
+): SteadyRecord | undefined {
+  const { claim, appraisal, nonce, previous, version } = judged;
+  const { next } = appraisal;
+  if (!appraisal.authentic || next === undefined || !saysNothingNew(judged)) return undefined;
+  // Parts that are new would have to be written first, and could be tidied up again before they are in use.
+  if (next.eventLog !== previous?.eventLog || next.inventory !== previous?.inventory) return undefined;
+  const { result, restsOn } = resultOf(store, judged, ear, undefined, now);
+  const told = store.standings.get(claim.claim);
+  if (!isTold(told, config, result)) return undefined;
+  return {
+    result,
+    writes: [
+      store.spentNonces.spending(nonce.bytes, nonce.expiresAt),
+      store.results.insertingSteady(result, restsOn, told),
+      store.continuity.replacing(claim.claim, version, next, result.digest),
+    ],
+  };
+}
+
+/** The result as it is stored. What it rests on beside its evidence is kept first. */
+function resultOf(
+  store: Store,
+  judged: Judged,
+  ear: string,
+  session: string | undefined,
+  now: Date,
+): { readonly result: StoredResult; readonly restsOn: RestsOn } {
+  const { claim, appraisal } = judged;
+  const { basis, previous } = basisOf(store, judged, now);
+  const result = {
+    digest: digestOf(utf8(ear)),
+    claim: claim.claim,
+    at: now.getTime(),
+    ear,
+    record: recordOf(judged, session, basis),
+  };
+  const restsOn = {
+    ...(session === undefined ? { evidence: appraisal.evidence } : {}),
+    ...(previous === undefined ? {} : { previous }),
+  };
+  return { result, restsOn };
 }
 
 /** True for evidence of a machine that is well, on which nothing has happened since the evidence before. */

@@ -1,3 +1,4 @@
+import type { CommitThread } from '@kallio/store';
 import type { EccPublic } from '@kallio/tpm/structures';
 import type { ImageLookup } from '../images/references.ts';
 import type { Policies } from '../policies/policies.ts';
@@ -23,6 +24,8 @@ export interface Verifier {
   readonly turns: Turns;
   readonly presence: Presence;
   readonly arithmetic: Arithmetic;
+  /** Writes to the store on another thread. */
+  readonly commits: CommitThread;
   /** Public areas of AKs by the AK's Name: an appraisal imports the key once for each array that it is handed. */
   readonly aks: Recent<string, Uint8Array>;
 }

@@ -4,6 +4,7 @@ import type { ServerCode } from '../codes.ts';
 import type { ServerConfig } from '../setup/config.ts';
 import type { Claim } from '../store/claims.ts';
 import type { StoredResult } from '../store/results.ts';
+import type { Standing } from '../store/standings.ts';
 import type { Store } from '../store/store.ts';
 import { isoTime } from '../time.ts';
 
@@ -66,6 +67,26 @@ export function tellChanges(store: Store, config: ServerConfig, claim: Claim, re
     });
   }
   return changed;
+}
+
+/**
+ * True where a result of a machine that is well says nothing that was not told already, and somebody will look in time
+ * whether it has turned STALE: {@link tellChanges} has nothing to do then.
+ */
+export function isTold(
+  told: Standing | undefined,
+  config: ServerConfig,
+  { at, record: { platform, instances } }: StoredResult,
+): told is Required<Standing> {
+  if (told?.dueAt === undefined || told.dueAt > dueOf(config, at)) return false;
+  if (platform.state !== 'VERIFIED' || told.platform !== platform.state) return false;
+  const names = Object.keys(instances);
+  return (
+    names.length === Object.keys(told.instances).length &&
+    names.every(
+      (name) => Object.hasOwn(told.instances, name) && told.instances[name] === instances[name]?.state,
+    )
+  );
 }
 
 /** When evidence of this time is not enough any more: the first millisecond that is too late. */

@@ -11,7 +11,7 @@ export function createLogger(level: ServerConfig['logLevel']): Logger {
 }
 
 /** Lines of requests are gathered up to so many bytes, or so many milliseconds: a write for each would cost more than they. */
-const GATHERED_BYTES = 8192;
+const GATHERED_BYTES = 16_000;
 const GATHERED_MS = 500;
 
 /**

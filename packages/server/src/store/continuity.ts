@@ -7,7 +7,7 @@ import {
 } from '@kallio/appraisal';
 import { type Digest, KallioError } from '@kallio/codec';
 import type { ProtocolCode } from '@kallio/protocol';
-import type { Database } from '@kallio/store';
+import type { Database, Write } from '@kallio/store';
 import { integer, optional, text } from '@kallio/store';
 import { Recent } from '../recent.ts';
 import { ContinuityParts } from './continuity-parts.ts';
@@ -58,32 +58,35 @@ export class ContinuityStore {
 
   /** Replaces version `from` (0: none yet). Stops two judgements from the same point from both being kept. */
   set(claim: number, from: number, value: Continuity, result: Digest): void {
+    const replacing = this.replacing(claim, from, value, result);
+    this.#recent.delete(claim);
+    if (this.#db.write(replacing) === 1) return;
+    throw new KallioError(
+      'CONFLICT' satisfies ProtocolCode,
+      'Other evidence of this attester was judged meanwhile.',
+      { hint: 'Ask for a nonce and show evidence again.' },
+    );
+  }
+
+  /** Writes a row where it is version `from` that is there. The parts that it names are written already. */
+  replacing(claim: number, from: number, value: Continuity, result: Digest): Write {
     const { eventLog, inventory, ...others } = value;
     const before = this.#recent.get(claim)?.value;
-    this.#recent.delete(claim);
     const log = eventLog === undefined ? undefined : this.#eventLogs.keep(eventLog, before?.eventLog);
     const runs = inventory === undefined ? undefined : this.#inventories.keep(inventory, before?.inventory);
-    const { changes } = this.#db
-      .sql(
-        `INSERT INTO continuity (claim, version, value, result, event_log, inventory) VALUES (?, 1, ?, ?, ?, ?)
-           ON CONFLICT (claim) DO UPDATE SET version = version + 1, value = excluded.value, result = excluded.result,
-             event_log = excluded.event_log, inventory = excluded.inventory
-           WHERE version = ?`,
-      )
-      .run(claim, continuityToJson(others), result, log?.digest ?? null, runs?.digest ?? null, from);
-    if (Number(changes) !== 1) {
-      throw new KallioError(
-        'CONFLICT' satisfies ProtocolCode,
-        'Other evidence of this attester was judged meanwhile.',
-        { hint: 'Ask for a nonce and show evidence again.' },
-      );
-    }
     const kept = {
       ...others,
       ...(log === undefined ? {} : { eventLog: log.part }),
       ...(runs === undefined ? {} : { inventory: runs.part }),
     };
-    this.#db.afterCommit(() => this.#recent.set(claim, { version: from + 1, value: kept }));
+    return {
+      sql: `INSERT INTO continuity (claim, version, value, result, event_log, inventory) VALUES (?, 1, ?, ?, ?, ?)
+         ON CONFLICT (claim) DO UPDATE SET version = version + 1, value = excluded.value, result = excluded.result,
+           event_log = excluded.event_log, inventory = excluded.inventory
+         WHERE version = ?`,
+      values: [claim, continuityToJson(others), result, log?.digest ?? null, runs?.digest ?? null, from],
+      done: () => this.#recent.set(claim, { version: from + 1, value: kept }),
+    };
   }
 
   /** Forgets event logs and inventories that no attester has any more. */

@@ -1,8 +1,9 @@
 import { type Digest, decodeShape, parseDigest, parseJson } from '@kallio/codec';
 import { AppraisalRecord } from '@kallio/protocol';
-import type { Database } from '@kallio/store';
+import type { Database, Write } from '@kallio/store';
 import { blob, integer, optional, type Row, text } from '@kallio/store';
 import { packed, unpacked } from './packed.ts';
+import type { Standing } from './standings.ts';
 
 /** A signed result and its record. */
 export interface StoredResult {
@@ -53,6 +54,29 @@ export class Results {
         evidence === undefined ? null : packed(evidence),
         previous ?? null,
       );
+  }
+
+  /**
+   * Writes the row of a steady result where its claim is still admitted, and what was last told of it is still the same:
+   * otherwise there is more to say.
+   */
+  insertingSteady(result: StoredResult, { evidence, previous }: RestsOn, told: Required<Standing>): Write {
+    return {
+      sql: `INSERT INTO results (digest, claim, at, steady, ear, record, evidence, previous)
+         SELECT ?, c.claim, ?, 1, ?, ?, ?, ? FROM claims AS c JOIN standings AS s ON s.claim = c.claim
+           WHERE c.claim = ? AND c.state = 'admitted' AND s.platform = ? AND s.due_at = ?`,
+      values: [
+        result.digest,
+        result.at,
+        result.ear,
+        JSON.stringify(result.record),
+        evidence === undefined ? null : packed(evidence),
+        previous ?? null,
+        result.claim,
+        told.platform,
+        told.dueAt,
+      ],
+    };
   }
 
   get(digest: string): StoredResult | undefined {

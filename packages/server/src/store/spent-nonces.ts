@@ -1,4 +1,4 @@
-import type { Database } from '@kallio/store';
+import type { Database, Write } from '@kallio/store';
 
 /** Nonces that have been used. A nonce past its time is refused for that, so its row can go. */
 export class SpentNonces {
@@ -10,10 +10,15 @@ export class SpentNonces {
 
   /** True the first time. */
   spend(nonce: Uint8Array, expiresAt: number): boolean {
-    const { changes } = this.#db
-      .sql('INSERT INTO spent_nonces (nonce, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING')
-      .run(nonce, expiresAt);
-    return Number(changes) === 1;
+    return this.#db.write(this.spending(nonce, expiresAt)) === 1;
+  }
+
+  /** Writes a row the first time. */
+  spending(nonce: Uint8Array, expiresAt: number): Write {
+    return {
+      sql: 'INSERT INTO spent_nonces (nonce, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING',
+      values: [nonce, expiresAt],
+    };
   }
 
   prune(before: number): void {
