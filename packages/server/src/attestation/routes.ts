@@ -9,8 +9,8 @@ import {
   type ProtocolCode,
   resultMeasurements,
 } from '@kallio/protocol';
-import type { Streams } from '@kallio/protocol/serve';
-import { attesterOf, requireAccess } from '@kallio/protocol/serve';
+import type { ReadBody, Streams } from '@kallio/protocol/serve';
+import { attesterOf, readBody, requireAccess } from '@kallio/protocol/serve';
 import { callingAttester } from '../http/caller.ts';
 import type { Mount } from '../http/mount.ts';
 import {
@@ -21,7 +21,11 @@ import {
   submitEvidence,
 } from './evidence.ts';
 import { measurementsBehind, measurementsOf } from './measurements.ts';
+import { MessageReader } from './message-reader.ts';
 import { resultRoutes } from './results.ts';
+
+/** Attesters of which the last message stays read. */
+const ATTESTERS = 16_384;
 
 /** Routes of attestation outside sessions. */
 export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, streams: Streams): void {
@@ -48,10 +52,14 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
     ({ body }, { now }) => issueCertificate(issuer, body.evidence, body.tlsKey, now),
     { bodyLimit },
   );
+  const parse = (bytes: Uint8Array) => readBody(evidenceSubmit.body, bytes);
+  const reader = new MessageReader(parse, ATTESTERS);
+  const read: ReadBody = (bytes, principal) =>
+    principal.kind === 'attester' ? reader.read(principal.attester, bytes) : parse(bytes);
   mount.route(
     evidenceSubmit,
     ({ body }, context) => submitEvidence(verifier, attesterOf(context), body, context.now),
-    { bodyLimit },
+    { bodyLimit, read },
   );
   resultRoutes(mount, verifier);
   mount.route(attesterActivity, ({ body }, context) => {

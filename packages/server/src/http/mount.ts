@@ -1,5 +1,5 @@
 import type { CallInput, Reply, Route } from '@kallio/protocol';
-import { type Authenticate, type CallContext, serve } from '@kallio/protocol/serve';
+import { type Authenticate, type CallContext, type ServeOptions, serve } from '@kallio/protocol/serve';
 import type { FastifyInstance } from 'fastify';
 import type { Clock } from '../time.ts';
 
@@ -23,11 +23,7 @@ export class Mount {
     this.#declared = declared;
   }
 
-  route<R extends Route>(
-    declared: R,
-    handler: TimedHandler<R>,
-    options: { readonly bodyLimit?: number } = {},
-  ): void {
+  route<R extends Route>(declared: R, handler: TimedHandler<R>, options: ServeOptions = {}): void {
     this.#declared.set(`${declared.method} ${declared.path}`, declared);
     serve(
       this.app,
