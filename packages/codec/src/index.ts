@@ -5,8 +5,9 @@ export { type JsonLimits, parseJson } from './json.ts';
 export type { Json } from './json-strict.ts';
 export { printable } from './printable.ts';
 export { Reader } from './reader.ts';
+export { sameJson } from './same-json.ts';
 export { Base64, DigestSchema, Exact, Hex } from './schemas.ts';
-export { decodeShape } from './shape.ts';
+export { decodeShape, readShape } from './shape.ts';
 export {
   borrowBase64,
   type Digest,
