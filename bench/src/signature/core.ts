@@ -7,8 +7,11 @@ import type { Signed } from './signed.ts';
 
 const BATCH = 25;
 const ROUNDS = 30;
-/** The first rounds are for the compiler. */
-const WARMING = 5;
+/**
+ * The first rounds are for the compiler, which is done with the last of what runs only after a thousand bundles. An agent
+ * verifies for months.
+ */
+const WARMING = 60;
 
 /** How many bundles are verified, each by both and by each once: nothing that is kept of one decides about another. */
 export const BUNDLES = BATCH * (WARMING + ROUNDS);

@@ -12,7 +12,14 @@ export { continuityRoot } from './continuity-root.ts';
 export { SessionClaims } from './ear/claims.ts';
 export { dottedEar } from './ear/dotted.ts';
 export { type EarInput, earPayload, issueEar, issueEarAside, signEar } from './ear/issue.ts';
-export { type EarClaims, type EarCode, type EarTrust, type SubjectClaims, verifyEar } from './ear/verify.ts';
+export {
+  type EarClaims,
+  type EarCode,
+  type EarTrust,
+  earClaims,
+  type SubjectClaims,
+  verifyEar,
+} from './ear/verify.ts';
 export { type Held, heldOf } from './held.ts';
 export type { ImageReference, InstanceAppraisal } from './instances.ts';
 export { bareTpmPolicy } from './policy/bare.ts';

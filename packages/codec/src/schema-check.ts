@@ -1,5 +1,6 @@
 import type { TSchema } from 'typebox';
 import { BASE64 } from './schemas.ts';
+import { longBase64 } from './text.ts';
 
 /** Where a value does not fit its schema, and how. */
 export interface Mismatch {
@@ -13,7 +14,7 @@ export interface Mismatch {
 export type Check = (value: unknown) => Mismatch | undefined;
 
 /** What of JSON Schema a declaration here may say. Another word is a check that nobody would make. */
-interface Words {
+export interface Words {
   readonly type?: string;
   readonly const?: unknown;
   readonly anyOf?: readonly TSchema[];
@@ -149,13 +150,11 @@ function string({ minLength = 0, maxLength = Infinity, pattern }: Words): Check 
 }
 
 const BASE64_FORM = new RegExp(BASE64, 'u');
-/** From about this length on, what is decoded and written again is told sooner than what is looked at sign by sign. */
+/** From about this length on, what is decoded is told sooner than what is looked at sign by sign. */
 const LONG = 256;
 
 function fitsBase64(text: string): boolean {
-  return (
-    (text.length > LONG && Buffer.from(text, 'base64').toString('base64') === text) || BASE64_FORM.test(text)
-  );
+  return (text.length > LONG && longBase64(text) !== undefined) || BASE64_FORM.test(text);
 }
 
 function charactersOf(text: string): number {
@@ -190,7 +189,7 @@ function unique(items: readonly unknown[]): boolean {
 }
 
 /** The pattern under which TypeBox writes a record of any names. */
-const ANY_NAME = '^.*$';
+export const ANY_NAME = '^.*$';
 
 function object(words: Words): Check {
   const { properties = {}, required = [], additionalProperties, patternProperties = {} } = words;

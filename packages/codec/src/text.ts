@@ -54,9 +54,17 @@ export function borrowBase64(text: string): Uint8Array {
   return bytes;
 }
 
-function longBase64(text: string): Uint8Array | undefined {
+/** Undefined for what is not the one spelling of its bytes. */
+export function longBase64(text: string): Uint8Array | undefined {
+  const padding = !text.endsWith('=') ? 0 : text.endsWith('==') ? 2 : 1;
   const bytes = Buffer.from(text, 'base64');
-  if (bytes.toString('base64') !== text) return undefined;
+  // Node passes over what is no symbol, and has fewer bytes then. It also takes the two symbols of URLs, and of what is no
+  // ASCII the low byte.
+  if (bytes.length !== (text.length / 4) * 3 - padding || text.includes('-') || text.includes('_'))
+    return undefined;
+  if (Buffer.byteLength(text) !== text.length) return undefined;
+  // Bits that make no whole byte can only be in the last symbols.
+  if (bytes.subarray(padding - 3).toString('base64') !== text.slice(-4)) return undefined;
   // Not the buffer itself: slices of a buffer are no copies.
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }

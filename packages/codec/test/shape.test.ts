@@ -1,7 +1,18 @@
 import fc from 'fast-check';
 import { Type } from 'typebox';
 import { describe, expect, test } from 'vitest';
-import { Base64, DigestSchema, decodeShape, Exact, Hex, parseJson, toBase64, toHex } from '../src/index.ts';
+import {
+  Base64,
+  DigestSchema,
+  decodeShape,
+  Exact,
+  Hex,
+  parseJson,
+  readShape,
+  toBase64,
+  toHex,
+  utf8,
+} from '../src/index.ts';
 import { code } from './refuses.ts';
 
 const Claim = Exact({
@@ -87,5 +98,16 @@ describe('the schema', () => {
       expect(() => decodeShape(DigestSchema, bad), bad).toThrow(code('SHAPE_MISMATCH'));
     }
     expect(decodeShape(DigestSchema, IMAGE)).toBe(IMAGE);
+  });
+});
+
+describe('readShape', () => {
+  test('reads from the second document of a schema on, and leaves what does not fit', () => {
+    const schema = Exact({ a: Type.Integer() });
+    expect(readShape(schema, utf8('{"a":1}'))).toBeUndefined();
+    expect(readShape(schema, utf8('{"a":1}'))).toEqual({ a: 1 });
+    expect(readShape(schema, utf8('{"a":"1"}'))).toBeUndefined();
+    expect(readShape(schema, utf8('{ "a":1}'))).toBeUndefined();
+    expect(readShape(schema, utf8('{"a":2}'))).toEqual({ a: 2 });
   });
 });

@@ -1,4 +1,4 @@
-import { Base64, borrowBase64, Exact, toHex } from '@kallio/codec';
+import { Base64, borrowBase64, Exact, fromBase64, toHex } from '@kallio/codec';
 import type { LogEntry } from '@kallio/tlog';
 import { type Static, Type } from 'typebox';
 import { signatureError } from './error.ts';
@@ -32,8 +32,8 @@ export const BundleEntry = ofKind(['dsse', 'hashedrekord']);
 /** One of an envelope. */
 export const DsseEntry = ofKind(['dsse']);
 
-/** The entry as the log itself hands it out. */
-export function logEntryOf(entry: Static<typeof BundleEntry>): LogEntry {
+/** The entry as the log itself hands it out, its hashes decoded. */
+export function logEntryOf(entry: Static<typeof BundleEntry>): LogEntry<Uint8Array> {
   const proof = entry.inclusionProof;
   return {
     logIndex: integer(entry.logIndex, 'logIndex'),
@@ -44,8 +44,8 @@ export function logEntryOf(entry: Static<typeof BundleEntry>): LogEntry {
     inclusionProof: {
       logIndex: integer(proof.logIndex, 'inclusionProof/logIndex'),
       treeSize: integer(proof.treeSize, 'inclusionProof/treeSize'),
-      rootHash: toHex(borrowBase64(proof.rootHash)),
-      hashes: proof.hashes.map((hash) => toHex(borrowBase64(hash))),
+      rootHash: fromBase64(proof.rootHash),
+      hashes: proof.hashes.map(fromBase64),
       checkpoint: proof.checkpoint.envelope,
     },
   };

@@ -7,6 +7,7 @@ import {
   fromHex,
   type Json,
   parseJson,
+  readShape,
   toBase64,
 } from '@kallio/codec';
 import type { Envelope, LogEntry } from '@kallio/tlog';
@@ -42,7 +43,7 @@ export interface ParsedBundle {
   readonly hint: string;
   readonly envelope: Envelope;
   readonly payload: Uint8Array;
-  readonly entry: LogEntry;
+  readonly entry: LogEntry<Uint8Array>;
 }
 
 /** A Sigstore bundle v0.3, as today's clients take it, as canonical JSON. */
@@ -86,7 +87,8 @@ export function parseBundle(bytes: Uint8Array): ParsedBundle {
       `A bundle has at most ${MAX_BUNDLE} bytes, this one ${bytes.length}.`,
     );
   }
-  const bundle = bundleOf(parseJson(bytes, { maxBytes: MAX_BUNDLE, maxDepth: 8 }));
+  const bundle =
+    readShape(Bundle, bytes) ?? bundleOf(parseJson(bytes, { maxBytes: MAX_BUNDLE, maxDepth: 8 }));
   const [entry] = bundle.verificationMaterial.tlogEntries;
   const [signature] = bundle.dsseEnvelope.signatures;
   return {

@@ -1,4 +1,4 @@
-import { concat, fromBase64, KallioError, sha256, toBase64, utf8 } from '@kallio/codec';
+import { concat, fromBase64, type HoldsEcdsa, KallioError, sha256, toBase64, utf8 } from '@kallio/codec';
 import { type Envelope, verifyP256 } from '@kallio/tlog';
 import { signatureError } from './error.ts';
 import type { SigningKey } from './key.ts';
@@ -37,22 +37,28 @@ export function verifyEnvelope(
   envelope: Envelope,
   { key }: SigningKey,
   payload: Uint8Array = fromBase64(envelope.payload),
+  holds?: HoldsEcdsa,
 ): void {
   const message = pae(envelope.payloadType, payload);
   const [only, second] = envelope.signatures;
   if (only === undefined || second !== undefined) {
     throw signatureError('BUNDLE_SIGNATURE_COUNT', 'An envelope has exactly one signature here.');
   }
-  if (!holds(key, message, fromBase64(only.sig))) {
+  if (!verified(key, message, fromBase64(only.sig), holds)) {
     throw signatureError('SIGNATURE_INVALID', 'The signature does not hold for this statement.', {
       pointer: '/dsseEnvelope/signatures/0/sig',
     });
   }
 }
 
-function holds(key: SigningKey['key'], message: Uint8Array, der: Uint8Array): boolean {
+function verified(
+  key: SigningKey['key'],
+  message: Uint8Array,
+  der: Uint8Array,
+  holds: HoldsEcdsa | undefined,
+): boolean {
   try {
-    return verifyP256(key, message, der);
+    return verifyP256(key, message, der, holds);
   } catch (error) {
     if (!(error instanceof KallioError) || error.code !== 'LOG_SIGNATURE_ENCODING') throw error;
     throw signatureError('SIGNATURE_ENCODING', 'The signature is not two integers of P-256 in DER.', {

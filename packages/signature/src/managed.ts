@@ -107,7 +107,7 @@ export interface ManagedInput {
  * Verifies a bundle of any maker with a key one already trusts: `key`'s signature of this artifact, logged by a
  * trusted log. Says nothing about what an attestation claims. Throws the first refusal.
  */
-export function verifyBundleWithKey(input: ManagedInput): LogEntry {
+export function verifyBundleWithKey(input: ManagedInput): LogEntry<Uint8Array> {
   if (input.bundle.length > MAX_BUNDLE) {
     throw signatureError('BUNDLE_TOO_LARGE', `A bundle has at most ${MAX_BUNDLE} bytes.`);
   }
@@ -220,7 +220,7 @@ function requireLogged(matches: boolean): void {
 }
 
 /** The trusted log that an entry says it is of, if that log's key was valid then. */
-function logFor(entry: LogEntry, trustedRoot: Uint8Array): TrustedLog {
+function logFor(entry: Pick<LogEntry, 'logId' | 'integratedTime'>, trustedRoot: Uint8Array): TrustedLog {
   const root = decodeShape(TrustedRoot, parseJson(trustedRoot), 'BUNDLE_TRUSTED_ROOT', 'The trusted root');
   const time = entry.integratedTime * 1000;
   for (const { publicKey } of root.tlogs) {

@@ -14,6 +14,7 @@ import {
   KallioError,
   parseDigest,
   parseJson,
+  readShape,
 } from '@kallio/codec';
 import { Attestation, AttesterId } from '@kallio/evidence';
 import type { ImageConfigClaims, ImageIndexClaims } from '@kallio/oci';
@@ -123,7 +124,8 @@ export function buildStatement(claims: Claims, buildEnvironment: BuildEnvironmen
 /** What one can say of a statement before its predicate is read: whose statement it is, and about what. */
 export interface StatementHead {
   readonly subject: Claims['subject'];
-  readonly document: Json;
+  /** Its shape is checked where it is the whole, and to be checked where it is only a document. */
+  readonly rest: { readonly whole: Static<typeof Statement> } | { readonly document: Json };
 }
 
 /**
@@ -133,6 +135,12 @@ export interface StatementHead {
 export function parseStatementHead(payload: Uint8Array): StatementHead {
   if (payload.length > MAX_STATEMENT) {
     throw new KallioError('JSON_TOO_LARGE', `A statement has at most ${MAX_STATEMENT} bytes.`);
+  }
+  // Canonical and of the whole shape: then there is nothing to refuse below.
+  const whole = readShape(Statement, payload);
+  if (whole !== undefined) {
+    const [{ name, digest }] = whole.subject;
+    return { subject: { name, digest: `sha256:${digest.sha256}` }, rest: { whole } };
   }
   const text = fromUtf8(payload);
   const document = parseJson(text, { maxBytes: MAX_STATEMENT, maxDepth: 24 });
@@ -149,12 +157,13 @@ export function parseStatementHead(payload: Uint8Array): StatementHead {
       pointer: '/predicateType',
     });
   }
-  return { subject: subjectOf(members.get('subject')), document };
+  return { subject: subjectOf(members.get('subject')), rest: { document } };
 }
 
 /** Reads the rest. */
-export function parseStatement({ subject, document }: StatementHead): ParsedStatement {
-  const { predicate } = decodeShape(Statement, document, 'STATEMENT_SHAPE', 'The statement');
+export function parseStatement({ subject, rest }: StatementHead): ParsedStatement {
+  const { predicate } =
+    'whole' in rest ? rest.whole : decodeShape(Statement, rest.document, 'STATEMENT_SHAPE', 'The statement');
   const fileManifest = { ...predicate.fileManifest, digest: parseDigest(predicate.fileManifest.digest) };
   return { subject, image: predicate.image, fileManifest, buildEnvironment: predicate.buildEnvironment };
 }

@@ -1,12 +1,14 @@
-import { type SessionClaims, verifyEar } from '@kallio/appraisal';
+import { earClaims, type SessionClaims } from '@kallio/appraisal';
 import {
-  canonicalize,
+  borrowBase64,
   type Digest,
-  fromBase64,
   fromUtf8,
+  type HoldsEcdsa,
+  holdsEcdsa,
   KallioError,
   parseDigest,
   parseJson,
+  sameJson,
 } from '@kallio/codec';
 import { configClaims, indexClaims } from '@kallio/oci';
 import { type LogEntry, rekorDsseText, verifyLogEntry } from '@kallio/tlog';
@@ -20,6 +22,7 @@ import { requireClaims } from './policy/require.ts';
 import { requireNotRevoked } from './policy/revocations.ts';
 import type { ImagePolicy } from './policy/schema.ts';
 import { requireWitnessed } from './policy/witnesses.ts';
+import { PutOff } from './put-off.ts';
 import {
   type Claims,
   type ParsedStatement,
@@ -55,12 +58,19 @@ interface OfIndex {
 /**
  * Judges an image signature. Pure: no I/O, no clock. Never throws for what the bundle holds: the verdict says which
  * step refused it, and why. The order is from the cheap and unforgeable to the costly; nothing the bundle says is
- * told on before the step that proves it.
+ * told on before the step that proves it. Signatures are taken to hold first, and verified together once all else has
+ * been looked at: where one does not hold, all is looked at again, each in its step.
  */
 export async function verifyImageSignature(input: SignatureInput): Promise<ImageVerdict> {
+  const putOff = new PutOff();
+  const verdict = judge(input, putOff.holds);
+  return putOff.allHold() ? verdict : judge(input, holdsEcdsa);
+}
+
+function judge(input: SignatureInput, holds: HoldsEcdsa): ImageVerdict {
   const trail = new Trail();
   try {
-    return await run(input, trail);
+    return run(input, trail, holds);
   } catch (error) {
     if (!(error instanceof KallioError)) throw error;
     const { payload } = trail;
@@ -69,7 +79,7 @@ export async function verifyImageSignature(input: SignatureInput): Promise<Image
   }
 }
 
-async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
+function run(input: SignatureInput, trail: Trail, holds: HoldsEcdsa): ImageVerdict {
   const { policy } = input;
 
   // Stops a document that two verifiers read differently: see parseBundle.
@@ -88,7 +98,7 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   );
 
   // Stops a bundle that shows one key to those who look keys up by hint and another to those who read the log entry.
-  const { key, leaf } = trail.step(
+  const { key, leaf, leafText } = trail.step(
     'key',
     () => keyOf(bundle),
     ({ key }) => `signing key ${key.digest}`,
@@ -97,21 +107,21 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   // Stops a statement that the holder of the key did not sign.
   trail.step(
     'signature',
-    () => verifyEnvelope(bundle.envelope, key, bundle.payload),
+    () => verifyEnvelope(bundle.envelope, key, bundle.payload, holds),
     () => 'ECDSA P-256 over the statement',
   );
 
   // Stops a log entry of another signature: a proof that something is in the log is no proof that this is.
   trail.step(
     'log-leaf',
-    () => requireLeaf(bundle, key, leaf),
+    () => requireLeaf(bundle, key, leafText),
     () => 'the log entry is of this envelope, signature and key',
   );
 
   // Stops a signature that only its maker has seen, and a log entry with a made-up time.
   trail.step(
     'log-proof',
-    () => requireLogged(bundle.entry, policy, leaf),
+    () => requireLogged(bundle.entry, policy, leaf, holds),
     (origin) => `entry ${bundle.entry.logIndex} of ${origin}, ${timeOf(bundle).toISOString()}`,
   );
 
@@ -133,10 +143,9 @@ async function run(input: SignatureInput, trail: Trail): Promise<ImageVerdict> {
   );
 
   // Stops a result of another issuer, and one that had lapsed when the signature was logged.
-  const ear = await trail.wait(
+  const ear = trail.step(
     'result',
-    () =>
-      verifyEar(statement.buildEnvironment.ear, { issuer: policy.issuer, jwks: policy.jwks }, timeOf(bundle)),
+    () => earClaims(statement.buildEnvironment.ear, policy, timeOf(bundle), holds),
     () => `attestation result by ${policy.issuer}, valid when logged`,
   );
 
@@ -211,37 +220,49 @@ function requireSubject(payload: Uint8Array, manifestDigest: Digest): StatementH
   return head;
 }
 
-/** The key that the log entry names, and the entry's leaf. */
-function keyOf(bundle: ParsedBundle): { readonly key: SigningKey; readonly leaf: Uint8Array } {
-  const leaf = fromBase64(bundle.entry.body);
-  const key = keyInLeaf(leaf);
+/** The key that a log entry names, and the entry's leaf. */
+interface Logged {
+  readonly key: SigningKey;
+  readonly leaf: Uint8Array;
+  /** The same: of UTF-8, two texts differ where their bytes do. */
+  readonly leafText: string;
+}
+
+function keyOf(bundle: ParsedBundle): Logged {
+  const leaf = borrowBase64(bundle.entry.body);
+  const leafText = fromUtf8(leaf);
+  const key = keyInLeaf(leafText);
   const keyid = bundle.envelope.signatures[0]?.keyid;
   if (bundle.hint !== key.hint || (keyid !== undefined && keyid !== key.hint)) {
     throw signatureError('SIGNATURE_KEY_HINT', 'The bundle’s key hint is not that of the logged key.', {
       pointer: '/verificationMaterial/publicKey/hint',
     });
   }
-  return { key, leaf };
+  return { key, leaf, leafText };
 }
 
 /** The key in the leaf. The leaf as a whole is compared in its own step; this reads the one field it can't know. */
-function keyInLeaf(leaf: Uint8Array): SigningKey {
-  const match = /"verifier":"([A-Za-z0-9+/]{1,1024}={0,2})"/.exec(fromUtf8(leaf));
+function keyInLeaf(leaf: string): SigningKey {
+  const match = /"verifier":"([A-Za-z0-9+/]{1,1024}={0,2})"/.exec(leaf);
   if (match?.[1] === undefined) throw leafMismatch();
   return signingKeyOfVerifier(match[1]);
 }
 
-function requireLeaf({ envelope, payload }: ParsedBundle, { verifier }: SigningKey, leaf: Uint8Array): void {
-  if (Buffer.compare(Buffer.from(rekorDsseText(envelope, verifier, payload)), leaf) !== 0)
-    throw leafMismatch();
+function requireLeaf({ envelope, payload }: ParsedBundle, { verifier }: SigningKey, leaf: string): void {
+  if (rekorDsseText(envelope, verifier, payload) !== leaf) throw leafMismatch();
 }
 
 /** The log that the entry is of, if it is one of the policy's and has the entry; its origin. */
-function requireLogged(entry: LogEntry, policy: ImagePolicy, leaf: Uint8Array): string {
+function requireLogged(
+  entry: LogEntry<Uint8Array>,
+  policy: ImagePolicy,
+  leaf: Uint8Array,
+  holds: HoldsEcdsa,
+): string {
   const { logs } = compiledPolicy(policy);
   const log = logs.get(entry.logId) ?? [...logs.values()][0];
   if (log === undefined) throw new Error('a policy names a log');
-  verifyLogEntry(entry, log, leaf);
+  verifyLogEntry(entry, log, leaf, holds);
   return log.origin;
 }
 
@@ -256,7 +277,7 @@ function requireImage(input: SignatureInput, statement: ParsedStatement): Claims
     'index' in input
       ? indexClaims(input.index.bytes, input.index.mediaType)
       : configClaims(parseJson(input.configBytes));
-  if (canonicalize(image) !== canonicalize(statement.image)) {
+  if (!sameJson(image, statement.image)) {
     throw signatureError('SIGNATURE_IMAGE_CONFIG', 'The image’s configuration is not the signed one.', {
       pointer: '/predicate/image',
     });
@@ -294,17 +315,13 @@ function requireSession(
   // The copy in the predicate is for readers that know no EAR: it must not say anything else.
   const said = statement.buildEnvironment;
   for (const field of ['session', 'builder', 'tier', 'boot', 'secureBoot', 'evidence'] as const) {
-    if (said[field] !== session[field] && !isSame(said[field], session[field])) {
+    if (said[field] !== session[field] && !sameJson(said[field], session[field])) {
       throw signatureError('SIGNATURE_RESULT_MISMATCH', 'The statement and its attestation result differ.', {
         pointer: `/predicate/buildEnvironment/${field}`,
       });
     }
   }
   return session;
-}
-
-function isSame(a: unknown, b: unknown): boolean {
-  return canonicalize(a ?? null) === canonicalize(b ?? null);
 }
 
 function timeOf(bundle: ParsedBundle): Date {

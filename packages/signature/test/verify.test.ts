@@ -106,6 +106,61 @@ describe('an honest image signature', () => {
   });
 });
 
+describe('a signature that does not hold', () => {
+  const anew = (text: string) =>
+    toBase64(new Uint8Array(sign('sha256', utf8(text), server.logKey.privateKey)));
+  const elsewhere = { policy: { ...policy, builders: ['build-2'] } };
+
+  // Each is well-formed and of the right key, or of one of the same name; it is of something else.
+  test.each<[string, string, () => Promise<Changes>]>([
+    [
+      'signature',
+      'SIGNATURE_INVALID',
+      async () => ({
+        envelope: (made) => ({ ...made, signatures: [{ sig: toBase64(dsseSign(utf8('{}'), key)) }] }),
+      }),
+    ],
+    [
+      'log-proof',
+      'LOG_SET_INVALID',
+      async () => ({ entry: (made) => ({ ...made, signedEntryTimestamp: anew('{}') }) }),
+    ],
+    [
+      'log-proof',
+      'LOG_CHECKPOINT_SIGNATURE',
+      async () => {
+        const [, line] = (await build(server, key)).entry.inclusionProof.checkpoint.split('\n\n');
+        return {
+          entry: ({ inclusionProof, ...made }) => {
+            const [text] = inclusionProof.checkpoint.split('\n\n');
+            return { ...made, inclusionProof: { ...inclusionProof, checkpoint: `${text}\n\n${line}` } };
+          },
+        };
+      },
+    ],
+    ['result', 'EAR_SIGNATURE', async () => ({ earKey: testKey() })],
+  ])('is refused in its step %s, whatever else is wrong: %s', async (step, code, changes) => {
+    const { bundle } = await honest();
+    expect(codeOf(await judge(bundle, elsewhere))).toBe('POLICY_BUILDER');
+    const bad = await build(server, key, await changes());
+    const verdict = await judge(bad.bundle, elsewhere);
+    expect(codeOf(verdict)).toBe(code);
+    expect(verdict.steps.at(-1)).toMatchObject({ step, ok: false });
+    // As it is where nothing else is wrong.
+    expect(await judge(bad.bundle)).toEqual(verdict);
+  });
+});
+
+describe('a bundle that is written in another way', () => {
+  test('is judged alike', async () => {
+    const { bundle } = await honest();
+    const spaced = utf8(JSON.stringify(JSON.parse(fromUtf8(bundle)), null, 2));
+    expect(await judge(spaced)).toEqual(await judge(bundle));
+    const changes = { manifestDigest: otherImage };
+    expect(await judge(spaced, changes)).toEqual(await judge(bundle, changes));
+  });
+});
+
 describe('a signature is refused', () => {
   test('when it was moved to another image', async () => {
     const { bundle } = await honest();

@@ -1,5 +1,5 @@
 import { type KeyObject, sign, verify } from 'node:crypto';
-import { equalBytes, fromBase64, sha256, toBase64, utf8 } from '@kallio/codec';
+import { equalBytes, fromBase64, type HoldsEcdsa, sha256, toBase64, utf8 } from '@kallio/codec';
 import { requireP256, verifyP256 } from './ecdsa.ts';
 import { tlogError } from './error.ts';
 import { HASH_BYTES } from './hash.ts';
@@ -86,6 +86,17 @@ export function verifySigstoreCheckpoint(
   spki: Uint8Array,
   origin?: string,
 ): Checkpoint {
+  return verifyCheckpointOf(note, publicKey, ecdsaKeyId(spki), origin);
+}
+
+/** The same, by what a note calls the key. */
+export function verifyCheckpointOf(
+  note: string,
+  publicKey: KeyObject,
+  keyId: Uint8Array,
+  origin?: string,
+  holds?: HoldsEcdsa,
+): Checkpoint {
   const parsed = parseNote(note);
   const head = parseCheckpointText(parsed.text);
   // Heads of another log of the same key (another shard) must not be taken for this one's.
@@ -93,14 +104,10 @@ export function verifySigstoreCheckpoint(
     throw tlogError('LOG_ORIGIN_MISMATCH', `This checkpoint is of the log "${head.origin}".`);
   }
   const [line, second] = parsed.signatures;
-  if (
-    line === undefined ||
-    second !== undefined ||
-    !isBy(line, splitOrigin(head.origin).host, ecdsaKeyId(spki))
-  ) {
+  if (line === undefined || second !== undefined || !isBy(line, splitOrigin(head.origin).host, keyId)) {
     throw badSignature();
   }
-  if (!verifyP256(publicKey, utf8(parsed.text), line.signature)) throw badSignature();
+  if (!verifyP256(publicKey, utf8(parsed.text), line.signature, holds)) throw badSignature();
   return head;
 }
 

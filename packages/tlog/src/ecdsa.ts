@@ -1,5 +1,5 @@
-import { type KeyObject, verify } from 'node:crypto';
-import { fromHex } from '@kallio/codec';
+import type { KeyObject } from 'node:crypto';
+import { fromHex, type HoldsEcdsa, holdsEcdsa } from '@kallio/codec';
 import { tlogError } from './error.ts';
 
 /** Order of P-256's base point, 32 bytes (SEC 2 section 2.4.2). */
@@ -22,10 +22,15 @@ const onP256 = new WeakSet<KeyObject>();
  * ECDSA P-256 SHA-256, signature in DER. False when it does not hold; `LOG_SIGNATURE_ENCODING` when it is not the
  * one DER form of two integers in 1 … n-1: other spellings of a signature would let a copy pass as another one.
  */
-export function verifyP256(key: KeyObject, message: Uint8Array, der: Uint8Array): boolean {
+export function verifyP256(
+  key: KeyObject,
+  message: Uint8Array,
+  der: Uint8Array,
+  holds: HoldsEcdsa = holdsEcdsa,
+): boolean {
   requireP256(key);
   requireDer(der);
-  return verify('sha256', message, key, der);
+  return holds(key, message, der);
 }
 
 function requireDer(der: Uint8Array): void {
@@ -35,19 +40,25 @@ function requireDer(der: Uint8Array): void {
   let at = 2;
   for (let i = 0; i < 2; i++) {
     const length = der[at + 1] ?? 0;
-    const bytes = der.subarray(at + 2, at + 2 + length);
-    const [first = 0x80, second = 0x80] = bytes;
+    const end = at + 2 + length;
+    const first = der[at + 2] ?? 0x80;
+    const second = length > 1 ? (der[at + 3] ?? 0x80) : 0x80;
     // Not negative, no needless leading zero (X.690 section 8.3.2).
     const minimal = first < 0x80 && !(first === 0 && second < 0x80 && length > 1);
-    if (der[at] !== 0x02 || length < 1 || bytes.length !== length || !minimal) throw fail();
-    if (!inRange(first === 0 ? bytes.subarray(1) : bytes)) throw fail();
-    at += 2 + length;
+    if (der[at] !== 0x02 || length < 1 || end > der.length || !minimal) throw fail();
+    if (!inRange(der, first === 0 ? at + 3 : at + 2, end)) throw fail();
+    at = end;
   }
   if (at !== der.length) throw fail();
 }
 
-/** Whether a number without leading zeros is in 1 … n-1. Zero is one without any byte. */
-function inRange(value: Uint8Array): boolean {
-  if (value.length !== ORDER.length) return value.length > 0 && value.length < ORDER.length;
-  return Buffer.compare(value, ORDER) < 0;
+/** Whether a number without leading zeros, of these bytes, is in 1 … n-1. Zero is one without any byte. */
+function inRange(der: Uint8Array, from: number, end: number): boolean {
+  const length = end - from;
+  if (length !== ORDER.length) return length > 0 && length < ORDER.length;
+  for (let i = 0; i < length; i++) {
+    const difference = (der[from + i] ?? 0) - (ORDER[i] ?? 0);
+    if (difference !== 0) return difference < 0;
+  }
+  return false;
 }

@@ -1,4 +1,4 @@
-import { concat, equalBytes, fromBase64, sha256, toBase64 } from '@kallio/codec';
+import { concat, fromBase64, sameBytes, sha256, toBase64 } from '@kallio/codec';
 import { tlogError } from './error.ts';
 
 /** One signature line of a note: `— <name> base64(key id || signature)`. */
@@ -62,7 +62,7 @@ export function ecdsaKeyId(spki: Uint8Array): Uint8Array {
 
 /** Whether a signature line claims to be by this key. */
 export function isBy(line: NoteSignature, name: string, keyId: Uint8Array): boolean {
-  return line.name === name && equalBytes(line.keyId, keyId);
+  return line.name === name && sameBytes(line.keyId, keyId);
 }
 
 function malformed(why: string) {

@@ -1,4 +1,4 @@
-import { equalBytes } from '@kallio/codec';
+import { sameBytes } from '@kallio/codec';
 import { tlogError } from './error.ts';
 import { emptyRoot, HASH_BYTES, nodeHash } from './hash.ts';
 
@@ -154,7 +154,7 @@ function requireHashes(hashes: readonly Uint8Array[]): void {
 }
 
 function requireEqual(actual: Uint8Array, expected: Uint8Array, message: string): void {
-  if (!equalBytes(actual, expected)) throw tlogError('LOG_PROOF_MISMATCH', message);
+  if (!sameBytes(actual, expected)) throw tlogError('LOG_PROOF_MISMATCH', message);
 }
 
 function malformed(what: string) {

@@ -1,4 +1,4 @@
-import { canonicalize, type Digest, digestOf, fromBase64, toBase64, utf8 } from '@kallio/codec';
+import { canonicalize, type Digest, digestOf, digestOfText, fromBase64, toBase64, utf8 } from '@kallio/codec';
 
 /** DSSE envelope with one signature, as it travels. */
 export interface Envelope {
@@ -21,16 +21,12 @@ export function rekorDsseBody(envelope: Envelope, spki: Uint8Array): Uint8Array 
  * text is base64, and stands in JSON as it is, is what decoding has shown.
  */
 export function rekorDsseText(envelope: Envelope, verifier: string, payload: Uint8Array): string {
-  const hash = (digest: Digest) => ({ algorithm: 'sha256', value: digest.slice('sha256:'.length) });
-  return canonicalize({
-    apiVersion: '0.0.1',
-    kind: 'dsse',
-    spec: {
-      envelopeHash: hash(digestOf(Buffer.from(envelopeText(envelope)))),
-      payloadHash: hash(digestOf(payload)),
-      signatures: envelope.signatures.map(({ sig }) => ({ signature: sig, verifier })),
-    },
-  });
+  const hash = (digest: Digest) => `{"algorithm":"sha256","value":"${digest.slice('sha256:'.length)}"}`;
+  const signatures = envelope.signatures.map(
+    ({ sig }) => `{"signature":${canonicalize(sig)},"verifier":${canonicalize(verifier)}}`,
+  );
+  const hashes = `"envelopeHash":${hash(digestOfText(envelopeText(envelope)))},"payloadHash":${hash(digestOf(payload))}`;
+  return `{"apiVersion":"0.0.1","kind":"dsse","spec":{${hashes},"signatures":[${signatures.join()}]}}`;
 }
 
 /** An envelope's canonical JSON, without looking through its payload, which is most of it. */

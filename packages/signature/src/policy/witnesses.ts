@@ -4,6 +4,9 @@ import { signatureError } from '../error.ts';
 import { compiledPolicy } from './compile.ts';
 import type { ImagePolicy } from './schema.ts';
 
+/** What of a log entry says where it stands, and what. */
+type LoggedAt = Pick<LogEntry, 'body' | 'logId' | 'logIndex'>;
+
 /** Media and artifact type of a witnessed proof that travels with an image: C2SP tlog-proof, one of its signature. */
 export const WITNESSED_TYPE = 'application/vnd.kallio.tlog-proof.v1';
 
@@ -20,7 +23,7 @@ export interface Witnessed {
  */
 export function requireWitnessed(
   policy: ImagePolicy,
-  entry: LogEntry,
+  entry: LoggedAt,
   proofs: readonly Uint8Array[],
 ): Witnessed {
   let refusal: KallioError = signatureError(
@@ -41,7 +44,7 @@ export function requireWitnessed(
   throw refusal;
 }
 
-function witnessedBy(policy: ImagePolicy, entry: LogEntry, bytes: Uint8Array): Witnessed {
+function witnessedBy(policy: ImagePolicy, entry: LoggedAt, bytes: Uint8Array): Witnessed {
   if (bytes.length > MAX_TLOG_PROOF) {
     throw signatureError('WITNESS_PROOF_SHAPE', `A proof has at most ${MAX_TLOG_PROOF} bytes.`);
   }
