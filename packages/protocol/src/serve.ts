@@ -49,6 +49,8 @@ export interface ServeOptions {
   /** Status of a reply; 200 if not given. */
   readonly status?: number;
   readonly read?: ReadBody;
+  /** That a call went well is not worth a line of the log: it comes often, and what came of it is kept. */
+  readonly quiet?: boolean;
 }
 
 /** Handles one route: validated input in, reply out. */
@@ -108,8 +110,7 @@ export function createApp(options: FastifyServerOptions & { readonly https?: obj
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
       const bytes = typeof body === 'string' ? Buffer.from(body) : body;
-      const { takesBytes } = request.routeOptions.config as Partial<TakesBytes>;
-      done(null, takesBytes ? bytes : jsonOf(bytes));
+      done(null, routeConfig(request).takesBytes ? bytes : jsonOf(bytes));
     } catch (error) {
       done(asError(error));
     }
@@ -126,9 +127,16 @@ export function createApp(options: FastifyServerOptions & { readonly https?: obj
   return app;
 }
 
-/** Said of a route that reads its body itself. */
-interface TakesBytes {
+/** What is said of a route to those who see its requests. */
+export interface RouteConfig {
+  /** It reads its body itself. */
   readonly takesBytes: boolean;
+  readonly quiet: boolean;
+}
+
+/** What was said of a request’s route; nothing where there is none. */
+export function routeConfig({ routeOptions }: FastifyRequest): Partial<RouteConfig> {
+  return routeOptions.config as Partial<RouteConfig>;
 }
 
 function jsonOf(bytes: Uint8Array): Json | undefined {
@@ -176,7 +184,7 @@ export function serve<R extends Route>(
       ...(declared.query === undefined ? {} : { querystring: declared.query }),
       ...(declared.body === undefined || read !== undefined ? {} : { body: declared.body }),
     },
-    config: { takesBytes: read !== undefined } satisfies TakesBytes,
+    config: { takesBytes: read !== undefined, quiet: options.quiet === true } satisfies RouteConfig,
     ...(options.bodyLimit === undefined ? {} : { bodyLimit: options.bodyLimit }),
     // Before the body is read: who may not call makes the server parse nothing.
     // Without a promise, unless finding out who calls needs one.

@@ -59,7 +59,7 @@ export function attestationRoutes(mount: Mount, issuer: CertificateIssuer, strea
   mount.route(
     evidenceSubmit,
     ({ body }, context) => submitEvidence(verifier, attesterOf(context), body, context.now),
-    { bodyLimit, read },
+    { bodyLimit, read, quiet: true },
   );
   resultRoutes(mount, verifier);
   mount.route(attesterActivity, ({ body }, context) => {

@@ -1,3 +1,4 @@
+import { routeConfig } from '@kallio/protocol/serve';
 import type { FastifyInstance } from 'fastify';
 import { type Logger, pino } from 'pino';
 import type { ServerConfig } from '../setup/config.ts';
@@ -15,7 +16,7 @@ const GATHERED_BYTES = 16_000;
 const GATHERED_MS = 500;
 
 /**
- * One line a request. The route's pattern, not the address: the ids in it are known only to who asks. What was gathered
+ * One line a request, at level debug where it went well and comes at each cycle of each attester. The route's pattern, not the address: the ids in it are known only to who asks. What was gathered
  * is written when the server closes; a crash may lose the last half second, of what nothing rests on.
  */
 export function logRequests(app: FastifyInstance, level: ServerConfig['logLevel']): void {
@@ -29,7 +30,7 @@ export function logRequests(app: FastifyInstance, level: ServerConfig['logLevel'
     done();
   });
   app.addHook('onResponse', (request, reply, done) => {
-    log.info(
+    log[routeConfig(request).quiet && reply.statusCode < 400 ? 'debug' : 'info'](
       {
         reqId: request.id,
         method: request.method,
