@@ -7,8 +7,8 @@ import type { Row } from '../row.ts';
 const ATTESTERS = 64;
 const IMA_ENTRIES = 200;
 /** Until what is compiled as it runs has been compiled: a server runs for months. */
-const WARM_UP_MS = 10_000;
-const SECONDS = 15;
+const WARM_UP_MS = 25_000;
+const SECONDS = 20;
 
 /** Whole cycles over HTTPS: server on one core with its data on disk, load generator on the other. */
 export async function overHttps(): Promise<Row[]> {

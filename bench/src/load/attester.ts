@@ -56,9 +56,9 @@ export class LoadAttester {
   /** One cycle: evidence for the nonce that came with the last answer. Throws unless everything is VERIFIED. */
   async cycle(): Promise<void> {
     const connection = await this.#connected();
-    const evidence = this.#machine.steady({ purpose: 'attest', nonce: this.#nonce });
+    const evidence = this.#machine.steadyText(this.#nonce);
     const { platform, instances, next } = parsed<EvidenceReply>(
-      await connection.post(evidenceSubmit.path, evidence),
+      await connection.postText(evidenceSubmit.path, evidence),
     );
     const states = [platform, ...Object.values(instances)].map(({ state }) => state);
     if (states.some((state) => state !== 'VERIFIED')) {

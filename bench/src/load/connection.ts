@@ -46,7 +46,11 @@ export class Connection {
   }
 
   post(path: string, body: unknown): Promise<Answer> {
-    const text = JSON.stringify(body);
+    return this.postText(path, JSON.stringify(body));
+  }
+
+  /** The same for a body that is JSON already. */
+  postText(path: string, text: string): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.closed) throw new Error('the connection is closed');
       this.#waiting = { resolve, reject };
