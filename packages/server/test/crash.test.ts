@@ -33,6 +33,7 @@ type Moment = 'before' | 'after' | 'never';
 async function doomed(dataDir: string, thread: Thread, moment: Moment) {
   const script = fileURLToPath(new URL('./fixture-doomed-server.ts', import.meta.url));
   const child = spawn(process.execPath, [script, dataDir], {
+    cwd: fileURLToPath(new URL('.', import.meta.url)),
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, KALLIO_TEST_DOOM: `${thread} ${moment}` },
   });

@@ -18,7 +18,7 @@ export class Checkpoints {
   /** For the database at this path. */
   constructor(path: string) {
     this.#thread = new OtherThread({
-      module: 'node:sqlite',
+      module: "import('node:sqlite')",
       work,
       data: { path, settings: SETTINGS, timeout: BUSY_MS },
     });

@@ -26,7 +26,7 @@ export class CommitThread {
   constructor(path: string) {
     this.#checkpoints = new Checkpoints(path);
     this.#thread = new OtherThread({
-      module: 'node:sqlite',
+      module: "import('node:sqlite')",
       work,
       data: { path, settings: SETTINGS, timeout: BUSY_MS },
       together: TOGETHER,

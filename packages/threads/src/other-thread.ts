@@ -10,7 +10,7 @@ interface Waiting<Answer> {
 
 /** What the other thread is made from. */
 export interface Program<Question, Answer> {
-  /** Which of node's modules it works with. */
+  /** How it imports that of node's modules which it works with: `import('node:util')`. */
   readonly module: string;
   /**
    * Makes what answers, from the module and the data. It is taken over as text, so it sees nothing of its file but what it
@@ -45,7 +45,7 @@ export class OtherThread<Question, Answer> {
     const { module, work, data, together = 1, onEnd = () => {} } = program;
     this.#onEnd = onEnd;
     // From its text: a file of its own would have to be found wherever this one was bundled to.
-    const text = `Promise.all([import('node:worker_threads'), import(${JSON.stringify(module)})])
+    const text = `Promise.all([import('node:worker_threads'), ${module}])
       .then(([threads, module]) => (${serve})(threads, (${work})(module, threads.workerData), ${together}))`;
     this.#start = () => new Worker(text, { eval: true, workerData: data });
   }

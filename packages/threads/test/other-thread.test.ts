@@ -64,7 +64,7 @@ function thread(options: { together?: number; onEnd?: () => void; prefix?: strin
   const { prefix = '', ...others } = options;
   const gate = new Int32Array(new SharedArrayBuffer(4));
   const one = new OtherThread<Ask, Said>({
-    module: 'node:util',
+    module: "import('node:util')",
     work: obedient,
     data: { prefix, gate } satisfies Made,
     ...others,
@@ -209,7 +209,7 @@ describe('a thread that ended', () => {
 
   it('never came up: what was asked is refused, each time', async () => {
     const one = new OtherThread<Ask, Said>({
-      module: 'node:util',
+      module: "import('node:util')",
       work: () => {
         throw new Error('nothing works');
       },
@@ -257,7 +257,7 @@ it('keeps no process alive', () => {
   const source = JSON.stringify(new URL('../src/index.ts', import.meta.url).href);
   const script = `
     import { OtherThread } from ${source};
-    const one = new OtherThread({ module: 'node:util', work: () => (asks) => asks });
+    const one = new OtherThread({ module: "import('node:util')", work: () => (asks) => asks });
     // Something else keeps it alive until there is an answer.
     const waiting = setInterval(() => {}, 1000);
     one.ask('a').then((answer) => {

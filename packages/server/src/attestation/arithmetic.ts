@@ -26,7 +26,7 @@ const MOST_KEYS = 32_768;
 export class Arithmetic {
   readonly #mostKeys: number;
   readonly #thread = new OtherThread<Job, string | boolean>({
-    module: 'node:crypto',
+    module: "import('node:crypto')",
     work,
     onEnd: () => this.#forget(),
   });
