@@ -33,5 +33,5 @@ const MOST_THINNED = 500;
  */
 export function thinOut(store: Store, config: ServerConfig, now: Date): void {
   const before = now.getTime() - config.retention.steadyHours * HOUR_MS;
-  store.transaction(() => store.results.thin(before, MOST_THINNED));
+  store.results.thin(before, MOST_THINNED);
 }

@@ -66,11 +66,21 @@ describe('arithmetic on another thread', () => {
     const one = arithmetic();
     const { privateKey, publicKey } = ec();
     await one.sign(privateKey, message);
-    const pending = one.sign(privateKey, message);
-    const refused = expect(pending).rejects.toThrow('ended');
-    await one.close();
-    await refused;
+    // No key that could go there: it takes the thread with it.
+    const odd = (() => undefined) as unknown as KeyObject;
+    const pending = await Promise.allSettled([one.sign(privateKey, message), one.sign(odd, message)]);
+    expect(pending.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
     expect(verify('sha256', message, publicKey, await one.sign(privateKey, message))).toBe(true);
+  });
+
+  it('refuses everything once it is closed', async () => {
+    const one = arithmetic();
+    const { privateKey, publicKey } = ec();
+    expect(verify('sha256', message, publicKey, await one.sign(privateKey, message))).toBe(true);
+    const pending = expect(one.sign(privateKey, message)).rejects.toThrow('ended');
+    await one.close();
+    await pending;
+    await expect(one.sign(privateKey, message)).rejects.toThrow('ended');
   });
 
   it('forgets keys in time, and knows each again that comes back', async () => {

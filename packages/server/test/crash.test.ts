@@ -26,31 +26,48 @@ afterAll(async () => {
   rmSync(dir, { recursive: true });
 });
 
-/** A server that kills itself at the commit of the first evidence: before it, or between it and the answer. */
-async function doomed(dataDir: string, moment: 'before' | 'after' | 'never') {
+type Thread = 'main' | 'another';
+type Moment = 'before' | 'after' | 'never';
+
+/** A server that kills itself where a thread commits the first evidence: before it, or between it and the answer. */
+async function doomed(dataDir: string, thread: Thread, moment: Moment) {
   const script = fileURLToPath(new URL('./fixture-doomed-server.ts', import.meta.url));
-  const child = spawn(process.execPath, [script, dataDir, moment], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [script, dataDir], {
+    cwd: fileURLToPath(new URL('.', import.meta.url)),
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, KALLIO_TEST_DOOM: `${thread} ${moment}` },
+  });
   const [url] = await once(child.stdout, 'data');
   return { child, url: String(url) };
 }
 
 describe('a server that is killed', () => {
-  it.each([
+  const moments = [
     ['before the commit has seen nothing: the same evidence is judged when it comes again', 'before'],
     ['between commit and answer has kept the result: the same evidence is spent', 'after'],
     ['not at all answers', 'never'],
-  ] as const)('%s', async (_, moment) => {
+  ] as const;
+  it.each<[what: string, where: string, thread: Thread, moment: Moment]>(
+    moments.flatMap(([what, moment]) => [
+      [what, 'that says something new', 'main', moment],
+      [what, 'that says nothing new, and is committed by another thread', 'another', moment],
+    ]),
+  )('%s (evidence %s)', async (_, __, thread, moment) => {
     await tpm.reboot();
     const server = await testServer({ ekRoots: maker.roots, ...policies(dir) });
     const device = await admitted(server, tpm, 'device-1', 'device');
-    await device.connect(server);
-    const dataDir = join(dir, moment);
+    const known = await device.connect(server);
+    if (thread === 'another') {
+      await known.call(evidenceSubmit, { body: await device.attest(known) });
+      device.unchanged = true;
+    }
+    const dataDir = join(dir, `${thread}-${moment}`);
     cpSync(server.dataDir, dataDir, { recursive: true });
     await server.stop();
     const { adminToken, ca } = server;
     const identity = device.identity ?? { certificate: '', key: '' };
 
-    const { child, url } = await doomed(dataDir, moment);
+    const { child, url } = await doomed(dataDir, thread, moment);
     const client = new Client({ url, ca, identity });
     const before = await new Client({ url, ca, token: adminToken }).call(attesterShow, {
       params: { attester: 'device-1' },

@@ -1,33 +1,18 @@
-import { DatabaseSync, StatementSync } from 'node:sqlite';
+import { syncBuiltinESMExports } from 'node:module';
+import threads from 'node:worker_threads';
 
-// A server that kills itself at the commit of the first evidence: `before` it, `after` it and before the answer, or `never`.
+// A server in a process of its own, on the data folder that it is given, each of whose threads is doomed. Start it in this
+// folder, from where its threads import.
 
-const [dataDir = '', moment] = process.argv.slice(2);
-let armed = false;
+threads.Worker = class extends threads.Worker {
+  constructor(text: string | URL, options?: threads.WorkerOptions) {
+    super(`import('./fixture-doom.ts').then(() => { ${text} });`, options);
+  }
+};
+syncBuiltinESMExports();
+await import('./fixture-doom.ts');
 
-DatabaseSync.prototype.prepare = new Proxy(DatabaseSync.prototype.prepare, {
-  apply(prepare, database, [sql, ...others]) {
-    armed ||= String(sql).startsWith('INSERT INTO results');
-    return Reflect.apply(prepare, database, [sql, ...others]);
-  },
-});
-
-StatementSync.prototype.run = new Proxy(StatementSync.prototype.run, {
-  apply(run, statement: StatementSync, values) {
-    const commit = armed && statement.sourceSQL === 'COMMIT';
-    if (commit && moment === 'before') die();
-    const result = Reflect.apply(run, statement, values);
-    if (commit && moment === 'after') die();
-    return result;
-  },
-});
-
-function die(): void {
-  process.kill(process.pid, 'SIGKILL');
-  // The signal is on its way: nothing more may happen here.
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-}
-
+const [dataDir = ''] = process.argv.slice(2);
 const { startServer } = await import('../src/index.ts');
 const { url } = await startServer({ dataDir });
 process.stdout.write(url);

@@ -53,6 +53,36 @@ describe('a nonce', () => {
     expect(() => spend(nonces, '00'.repeat(32))).toThrow(code('NONCE_UNKNOWN'));
   });
 
+  it.each([
+    ['was issued a moment ago', 0],
+    ['was issued so long ago that only its MAC tells', 16_384],
+  ])('that %s is good on its very terms only, however often it is tried', (_, since) => {
+    const nonces = new Nonces(fresh.store, 60);
+    const others: NonceTerms[] = [
+      { ...terms, attester: 'b' },
+      { ...terms, purpose: 'session-close' },
+      { ...terms, session: 'session-2' },
+      { attester: 'a', purpose: 'session-open' },
+    ];
+    const issued = others.map((other) => ({ other, nonce: nonces.issue(terms, now).nonce }));
+    const late = nonces.issue(terms, now);
+    for (let i = 0; i < since; i++) nonces.issue({ attester: 'c', purpose: 'attest' }, now);
+    for (const { other, nonce } of issued) {
+      // What is tried first takes it from those that are known without their MAC.
+      for (let time = 0; time < 2; time++) {
+        expect(() => nonces.recognise(nonce, other, now)).toThrow(code('NONCE_UNKNOWN'));
+      }
+      expect(nonces.recognise(nonce, terms, now)).toEqual(nonces.recognise(nonce, terms, now));
+      spend(nonces, nonce);
+      expect(() => spend(nonces, nonce)).toThrow(code('NONCE_SPENT'));
+    }
+    const over = new Date(late.expiresAt);
+    for (let time = 0; time < 2; time++) {
+      expect(() => nonces.recognise(late.nonce, terms, over)).toThrow(code('NONCE_EXPIRED'));
+    }
+    expect(nonces.recognise(late.nonce, terms, now).expiresAt).toBe(late.expiresAt);
+  });
+
   it('outlives a restart of the server, spent or not', () => {
     const before = new Nonces(fresh.store, 60);
     const [spent, unspent] = [before.issue(terms, now).nonce, before.issue(terms, now).nonce];

@@ -4,7 +4,7 @@ import { Checkpoints } from './checkpoints.ts';
 import { BUSY_MS, SETTINGS } from './settings.ts';
 import type { Write } from './write.ts';
 
-/** Most pieces of work in one commit: no answer waits for more than these before its own. */
+/** Pieces of work that are enough for one commit, beside those that came at one time. */
 const TOGETHER = 64;
 
 /** A statement by its number, its values, and its text the first time. */
@@ -38,7 +38,8 @@ export class CommitThread {
 
   /**
    * Writes all of it, each one row, or nothing: false where one of them did not write exactly one row, so that things are
-   * not as they were thought to be. Throws when nothing was written for another reason, or nobody knows.
+   * not as they were thought to be. Throws when nothing was written for another reason; or when the thread ended, and nobody
+   * knows.
    * COMMIT POINT: the promise settles once what was written is on disk.
    */
   async commit(writes: readonly Write[]): Promise<boolean> {
@@ -48,7 +49,7 @@ export class CommitThread {
     return isWritten;
   }
 
-  /** Ends it: what is not on disk by then is refused. */
+  /** Ends it for good. What has not been answered by then is refused, and may be on disk. */
   async close(): Promise<void> {
     await Promise.all([this.#thread.close(), this.#checkpoints.close()]);
   }
@@ -94,25 +95,38 @@ function work(
   const statements: StatementSync[] = [];
   const taken = (given: Value) =>
     typeof given === 'object' && given !== null ? Buffer.from(given.bytes, 'latin1') : given;
-  const writesOneRow = ([number, values]: Step) =>
-    statements[number]?.run(...values.map(taken)).changes === 1;
-  const isWritten = (steps: readonly Step[]) => {
+  const writesOneRow = ([number, values]: Step) => {
+    const statement = statements[number];
+    if (statement === undefined) throw new Error('a statement is asked for that is not here');
+    return statement.run(...values.map(taken)).changes === 1;
+  };
+  const errorOf = (error: unknown) => (error instanceof Error ? error : new Error(String(error)));
+  const outcomeOf = (steps: readonly Step[]) => {
     save.run();
-    const all = steps.every(writesOneRow);
-    if (!all) undo.run();
-    release.run();
-    return all;
+    try {
+      const all = steps.every(writesOneRow);
+      if (!all) undo.run();
+      release.run();
+      return all;
+    } catch (error) {
+      // A full disk ends the whole transaction, with what those before have written.
+      if (!db.isTransaction) throw error;
+      undo.run();
+      release.run();
+      return errorOf(error);
+    }
   };
   return (works) => {
+    // What this throws ends the thread: whoever asks takes the statement for known from now on.
     for (const [number, , sql] of works.flat()) if (sql !== undefined) statements[number] = db.prepare(sql);
     try {
       begin.run();
-      const answers = works.map(isWritten);
+      const answers = works.map(outcomeOf);
       commit.run();
       return answers;
     } catch (error) {
       if (db.isTransaction) rollback.run();
-      return works.map(() => (error instanceof Error ? error : new Error(String(error))));
+      return works.map(() => errorOf(error));
     }
   };
 }

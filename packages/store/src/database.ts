@@ -42,9 +42,9 @@ export class Database {
 
   /** Writes a row, and says how many it wrote: fewer where its statement has a condition that does not hold. */
   write({ sql, values, done }: Write): number {
-    const { changes } = this.sql(sql).run(...values);
-    if (done !== undefined) this.afterCommit(done);
-    return Number(changes);
+    const changes = Number(this.sql(sql).run(...values).changes);
+    if (changes > 0 && done !== undefined) this.afterCommit(done);
+    return changes;
   }
 
   /**

@@ -13,8 +13,8 @@ export interface Program<Question, Answer> {
   /** How it imports the one of node's modules that it works with: `import('node:…')`. */
   readonly module: string;
   /**
-   * Makes what answers, from the module and the data. It is taken over as text, so it sees nothing of its file but what it is given. What it throws while it
-   * answers ends the thread, and refuses all that was asked of it.
+   * Makes what answers, from the module and the data. It is taken over as text, so it sees nothing of its file but what it
+   * is given. What it throws while it answers ends the thread, and refuses all that was asked of it.
    */
   readonly work: (module: never, data: never) => Answers<Question, Answer>;
   /** What it is made for; goes there as a copy. */
@@ -39,6 +39,7 @@ export class OtherThread<Question, Answer> {
   #asking: Waiting<Answer>[] = [];
   /** Whose questions are there, in the order of the answers to come. */
   #asked: Waiting<Answer>[] = [];
+  #isClosed = false;
 
   constructor(program: Program<Question, Answer>) {
     const { module, work, data, together = 1, onEnd = () => {} } = program;
@@ -51,22 +52,33 @@ export class OtherThread<Question, Answer> {
 
   ask(question: Question): Promise<Answer> {
     return new Promise((resolve, reject) => {
+      if (this.#isClosed) {
+        reject(ended());
+        return;
+      }
       if (this.#asking.length === 0) setImmediate(() => this.#send());
       this.#questions.push(question);
       this.#asking.push({ resolve, reject });
     });
   }
 
-  /** Ends the thread. What was asked for is refused. */
+  /** Ends the thread for good. What was asked for is refused, and what is asked from now on. */
   async close(): Promise<void> {
-    await this.#worker?.terminate();
+    this.#isClosed = true;
+    if (this.#worker === undefined) this.#ended(undefined, ended());
+    else await this.#worker.terminate();
   }
 
   #send(): void {
     // All of it was refused meanwhile, with the thread that it was for.
     if (this.#questions.length === 0) return;
-    this.#worker ??= this.#started();
-    this.#worker.postMessage(this.#questions);
+    try {
+      this.#worker ??= this.#started();
+      this.#worker.postMessage(this.#questions);
+    } catch (error) {
+      this.#giveUp(this.#worker, error);
+      return;
+    }
     this.#asked.push(...this.#asking);
     this.#questions = [];
     this.#asking = [];
@@ -74,7 +86,6 @@ export class OtherThread<Question, Answer> {
 
   #started(): Worker {
     const worker = this.#start();
-    worker.unref();
     worker.on('message', (answers: readonly (Answer | Error)[]) => {
       // What a thread says that was given up answers nothing that was asked of another.
       if (this.#worker !== worker) return;
@@ -87,11 +98,20 @@ export class OtherThread<Question, Answer> {
       }
     });
     worker.on('error', (error) => this.#ended(worker, error));
-    worker.on('exit', () => this.#ended(worker, new Error('the other thread ended')));
+    worker.on('messageerror', (error) => this.#giveUp(worker, error));
+    worker.on('exit', () => this.#ended(worker, ended()));
+    // After who listens: to listen for its messages keeps the process alive again.
+    worker.unref();
     return worker;
   }
 
-  #ended(worker: Worker, why: Error): void {
+  /** After a message that was lost on the way the answers are in other places than their questions. */
+  #giveUp(worker: Worker | undefined, why: unknown): void {
+    this.#ended(worker, why instanceof Error ? why : new Error(String(why)));
+    void worker?.terminate();
+  }
+
+  #ended(worker: Worker | undefined, why: Error): void {
     if (this.#worker !== worker) return;
     this.#worker = undefined;
     const waiting = [...this.#asked.splice(0), ...this.#asking.splice(0)];
@@ -99,6 +119,10 @@ export class OtherThread<Question, Answer> {
     this.#onEnd();
     for (const { reject } of waiting) reject(why);
   }
+}
+
+function ended(): Error {
+  return new Error('the other thread ended');
 }
 
 /** What each of these threads does. It is taken over as text, too. */
@@ -115,6 +139,12 @@ function serve(
       if (next === undefined) break;
       questions.push(...next.message);
     }
-    port.postMessage(answersTo(questions));
+    const answers = answersTo(questions);
+    // Each answer goes to whoever asked in its place: one too few, and all that follow would be those of others.
+    if (answers.length !== questions.length) throw new Error('there is not one answer for each question');
+    port.postMessage(answers);
+  });
+  port?.on('messageerror', (error) => {
+    throw error;
   });
 }

@@ -113,7 +113,8 @@ export function submitEvidence(
 
 /**
  * Records steady evidence on another thread; undefined, and nothing written, for any other, and where things have changed
- * while it was judged: whoever records it then finds out what.
+ * while it was judged: whoever records it then finds out what. Throws where the thread ended: it may be on disk then, as it
+ * may be for whoever asks a server that was killed.
  * COMMIT POINT: once a result is returned it is on disk.
  */
 async function recordSteadily(
@@ -123,8 +124,16 @@ async function recordSteadily(
   now: Date,
 ): Promise<StoredResult | undefined> {
   const steady = steadyRecord(verifier, judged, ear, now);
-  if (steady === undefined || !(await verifier.commits.commit(steady.writes))) return undefined;
-  verifier.presence.heard(judged.claim.attester);
+  if (steady === undefined) return undefined;
+  const { claim, attester } = judged.claim;
+  try {
+    if (!(await verifier.commits.commit(steady.writes))) return undefined;
+  } catch (cause) {
+    // Stops the attester's next evidence from being judged from where it was before.
+    verifier.store.continuity.forget(claim);
+    throw cause;
+  }
+  verifier.presence.heard(attester);
   return steady.result;
 }
 

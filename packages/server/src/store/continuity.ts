@@ -89,6 +89,11 @@ export class ContinuityStore {
     };
   }
 
+  /** Reads it anew the next time: it may be another on disk by now. */
+  forget(claim: number): void {
+    this.#recent.delete(claim);
+  }
+
   /** Forgets event logs and inventories that no attester has any more. */
   prune(): void {
     this.#db

@@ -132,9 +132,15 @@ export class Results {
    * last one stays.
    */
   thin(before: number, most: number): void {
-    const rows = this.#db
-      .sql('SELECT place, claim, at, digest FROM results WHERE steady = 1 AND at < ? ORDER BY at LIMIT ?')
-      .all(before, most);
+    const old = this.#db.sql(
+      'SELECT place, claim, at, digest FROM results WHERE steady = 1 AND at < ? ORDER BY at LIMIT ?',
+    );
+    // Where there is none nobody is kept waiting for a transaction.
+    if (old.get(before, 1) === undefined) return;
+    this.#db.transaction(() => this.#thinOut(old.all(before, most)));
+  }
+
+  #thinOut(rows: readonly Row[]): void {
     for (const row of rows) {
       const [place, claim, at] = [integer(row, 'place'), integer(row, 'claim'), integer(row, 'at')];
       const nextHour = (Math.floor(at / HOUR_MS) + 1) * HOUR_MS;
