@@ -1,23 +1,11 @@
-import { createPublicKey, type KeyObject } from 'node:crypto';
-import { cpSync } from 'node:fs';
-import { join } from 'node:path';
-import { Streams } from '@kallio/protocol/serve';
-import { CommitThread } from '@kallio/store';
-import { LogWriter, logOrigin } from '@kallio/tlog';
+import type { KeyObject } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { Arithmetic } from '../src/attestation/arithmetic.ts';
 import { submitEvidence } from '../src/attestation/evidence.ts';
-import { Nonces } from '../src/attestation/nonces.ts';
-import { Presence } from '../src/attestation/presence.ts';
-import { Turns } from '../src/attestation/turns.ts';
-import { ImageLookup } from '../src/images/references.ts';
-import { Policies } from '../src/policies/policies.ts';
-import { Recent } from '../src/recent.ts';
-import { layoutOf } from '../src/setup/layout.ts';
-import { loadDataDir } from '../src/setup/load.ts';
-import { openStore, type Store } from '../src/store/store.ts';
+import type { Store } from '../src/store/store.ts';
 import { admitted } from './fixture-attester.ts';
 import { testSite } from './fixture-site.ts';
+import { copiedVerifier } from './fixture-verifier.ts';
 
 const site = testSite(['one']);
 const code = (c: string) => expect.objectContaining({ code: c });
@@ -42,45 +30,14 @@ async function judged(name: string, meanwhile: (store: Store, claim: number) => 
   const { server } = site;
   const device = await admitted(server, site.tpm('one'), 'device-1', 'device');
   const evidence = await device.attest(await device.connect(server));
-  const dataDir = join(site.dir, name);
-  cpSync(server.dataDir, dataDir, { recursive: true });
-  const layout = layoutOf(dataDir);
-  const loaded = loadDataDir(layout);
-  const { config, resultKeys: keys } = loaded;
-  const store = openStore(layout.store);
-  const spki = new Uint8Array(createPublicKey(loaded.logKeys.p256).export({ format: 'der', type: 'spki' }));
-  const now = () => server.now();
-  const origin = logOrigin(config.log.name, spki);
-  const log = await LogWriter.open(layout.log, { origin, keys: loaded.logKeys, now });
-  const claim = store.claims.admittedAs('device-1')?.claim ?? 0;
-  const commits = new CommitThread(layout.store);
-  const arithmetic = new Meanwhile(() => meanwhile(store, claim));
+  const claimOf = (store: Store) => store.claims.admittedAs('device-1')?.claim ?? 0;
+  const { verifier, close } = await copiedVerifier(site, name, {
+    arithmetic: (store) => new Meanwhile(() => meanwhile(store, claimOf(store))),
+  });
+  const { store } = verifier;
+  const claim = claimOf(store);
   const before = store.results.lastOf(claim)?.digest;
-  const submit = () =>
-    submitEvidence(
-      {
-        store,
-        config,
-        keys,
-        arithmetic,
-        commits,
-        policies: new Policies(layout, log, loaded),
-        images: new ImageLookup(store),
-        nonces: new Nonces(store, config.attestation.nonceSeconds),
-        turns: new Turns(),
-        presence: new Presence(new Streams()),
-        aks: new Recent(8),
-      },
-      'device-1',
-      evidence,
-      now(),
-    );
-  const close = async () => {
-    await arithmetic.close();
-    await commits.close();
-    await log.close();
-    store.close();
-  };
+  const submit = () => submitEvidence(verifier, 'device-1', evidence, server.now());
   return { submit, close, before, last: () => store.results.lastOf(claim)?.digest };
 }
 

@@ -1,24 +1,11 @@
-import { createPublicKey } from 'node:crypto';
-import { cpSync } from 'node:fs';
-import { join } from 'node:path';
 import { evidenceSubmit } from '@kallio/protocol';
-import { Streams } from '@kallio/protocol/serve';
 import { CommitThread, type Write } from '@kallio/store';
-import { LogWriter, logOrigin } from '@kallio/tlog';
 import { expect, it } from 'vitest';
-import { Arithmetic } from '../src/attestation/arithmetic.ts';
 import { submitEvidence } from '../src/attestation/evidence.ts';
-import { Nonces } from '../src/attestation/nonces.ts';
-import { Presence } from '../src/attestation/presence.ts';
 import { Turns } from '../src/attestation/turns.ts';
-import { ImageLookup } from '../src/images/references.ts';
-import { Policies } from '../src/policies/policies.ts';
-import { Recent } from '../src/recent.ts';
-import { layoutOf } from '../src/setup/layout.ts';
-import { loadDataDir } from '../src/setup/load.ts';
-import { openStore } from '../src/store/store.ts';
 import { admitted } from './fixture-attester.ts';
 import { testSite } from './fixture-site.ts';
+import { copiedVerifier } from './fixture-verifier.ts';
 
 const site = testSite(['one']);
 const code = (c: string) => expect.objectContaining({ code: c });
@@ -50,32 +37,19 @@ async function steady(name: string) {
   const client = await device.connect(server);
   await client.call(evidenceSubmit, { body: await device.attest(client) });
   device.unchanged = true;
-  const dataDir = join(site.dir, name);
-  cpSync(server.dataDir, dataDir, { recursive: true });
-  const layout = layoutOf(dataDir);
-  const loaded = loadDataDir(layout);
-  const { config, resultKeys: keys } = loaded;
-  const store = openStore(layout.store);
-  const spki = new Uint8Array(createPublicKey(loaded.logKeys.p256).export({ format: 'der', type: 'spki' }));
+  const observed: Observed[] = [];
+  const { verifier, close } = await copiedVerifier(site, name, {
+    commits: (path) => {
+      const commits = new Observed(path);
+      observed.push(commits);
+      return commits;
+    },
+  });
+  const [commits] = observed;
+  if (commits === undefined) throw new Error('nothing commits');
+  const { store, nonces } = verifier;
   const now = () => server.now();
-  const origin = logOrigin(config.log.name, spki);
-  const log = await LogWriter.open(layout.log, { origin, keys: loaded.logKeys, now });
   const claim = store.claims.admittedAs('device-1')?.claim ?? 0;
-  const commits = new Observed(layout.store);
-  const arithmetic = new Arithmetic();
-  const nonces = new Nonces(store, config.attestation.nonceSeconds);
-  const verifier = {
-    store,
-    config,
-    keys,
-    arithmetic,
-    commits,
-    policies: new Policies(layout, log, loaded),
-    images: new ImageLookup(store),
-    nonces,
-    presence: new Presence(new Streams()),
-    aks: new Recent<string, Uint8Array>(8),
-  };
   const evidence = () => {
     const { nonce } = nonces.issue({ attester: 'device-1', purpose: 'attest' }, now());
     return device.evidence({ purpose: 'attest', nonce });
@@ -83,12 +57,6 @@ async function steady(name: string) {
   // Turns of its own for each: as if the same were judged elsewhere.
   const submit = (message: Awaited<ReturnType<typeof evidence>>) =>
     submitEvidence({ ...verifier, turns: new Turns() }, 'device-1', message, now());
-  const close = async () => {
-    await arithmetic.close();
-    await commits.close();
-    await log.close();
-    store.close();
-  };
   const last = () => store.results.lastOf(claim)?.digest;
   return { store, claim, commits, evidence, submit, close, last };
 }

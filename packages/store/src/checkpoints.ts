@@ -1,5 +1,5 @@
 import { type Answers, OtherThread } from '@kallio/threads';
-import { BUSY_MS, SETTINGS } from './settings.ts';
+import { type Opening, openingOf } from './settings.ts';
 
 /** Pieces of work after which to look: a few pages each. */
 const WORKS = 256;
@@ -20,7 +20,7 @@ export class Checkpoints {
     this.#thread = new OtherThread({
       module: "import('node:sqlite')",
       work,
-      data: { path, settings: SETTINGS, timeout: BUSY_MS },
+      data: openingOf(path),
     });
   }
 
@@ -40,12 +40,6 @@ export class Checkpoints {
   close(): Promise<void> {
     return this.#thread.close();
   }
-}
-
-interface Opening {
-  readonly path: string;
-  readonly settings: string;
-  readonly timeout: number;
 }
 
 /** What the other thread does: copies, where at least so many pages are to be copied. It sees nothing of this file. */

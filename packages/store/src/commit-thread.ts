@@ -1,7 +1,7 @@
 import type { SQLInputValue, StatementSync } from 'node:sqlite';
 import { type Answers, OtherThread } from '@kallio/threads';
 import { Checkpoints } from './checkpoints.ts';
-import { BUSY_MS, SETTINGS } from './settings.ts';
+import { type Opening, openingOf } from './settings.ts';
 import type { Write } from './write.ts';
 
 /** Pieces of work that are enough for one commit, beside those that came at one time. */
@@ -28,7 +28,7 @@ export class CommitThread {
     this.#thread = new OtherThread({
       module: "import('node:sqlite')",
       work,
-      data: { path, settings: SETTINGS, timeout: BUSY_MS },
+      data: openingOf(path),
       together: TOGETHER,
       onEnd: () => {
         this.#numbers = new Map();
@@ -67,12 +67,6 @@ export class CommitThread {
 function handedOver(value: SQLInputValue): Value {
   if (!ArrayBuffer.isView(value)) return value;
   return { bytes: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('latin1') };
-}
-
-interface Opening {
-  readonly path: string;
-  readonly settings: string;
-  readonly timeout: number;
 }
 
 /** What the other thread does. It sees nothing of this file but what it is given. */

@@ -8,3 +8,14 @@ export const BUSY_MS = 5_000;
 /** For each connection that writes: what has been committed survives a power cut. */
 export const SETTINGS = `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;
   PRAGMA cache_size = ${-CACHE_KIB}; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES};`;
+
+/** What another thread opens its own connection by. */
+export interface Opening {
+  readonly path: string;
+  readonly settings: string;
+  readonly timeout: number;
+}
+
+export function openingOf(path: string): Opening {
+  return { path, settings: SETTINGS, timeout: BUSY_MS };
+}
