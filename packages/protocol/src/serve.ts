@@ -42,7 +42,7 @@ export interface CallContext {
  */
 export type ReadBody = (bytes: Uint8Array, principal: Principal) => unknown;
 
-/** How a route is served, where not as any other. */
+/** What is particular to how one route is served. */
 export interface ServeOptions {
   /** Longest body, in bytes. */
   readonly bodyLimit?: number;

@@ -2,12 +2,10 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { CommitThread, Database, text, type Write } from '../src/index.ts';
+import { CommitThread, Database, type Write } from '../src/index.ts';
+import { bodiesIn, NOTES, outcomes } from './notes.ts';
 
-const MIGRATIONS = [
-  'CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE) STRICT',
-  'CREATE TABLE thing (name TEXT PRIMARY KEY, value ANY) STRICT',
-];
+const MIGRATIONS = [NOTES, 'CREATE TABLE thing (name TEXT PRIMARY KEY, value ANY) STRICT'];
 
 let directory = '';
 let path = '';
@@ -29,17 +27,7 @@ const INSERT = 'INSERT INTO note (body) VALUES (?)';
 const note = (body: string): Write => ({ sql: INSERT, values: [body] });
 /** Writes a row where there is no such one yet. */
 const once = (body: string): Write => ({ sql: `${INSERT} ON CONFLICT DO NOTHING`, values: [body] });
-const bodies = () =>
-  db
-    .sql('SELECT body FROM note ORDER BY id')
-    .all()
-    .map((row) => text(row, 'body'));
-
-/** What became of each. */
-const outcomes = async (all: readonly Promise<unknown>[]) =>
-  (await Promise.allSettled(all)).map((one) =>
-    one.status === 'fulfilled' ? one.value : String(one.reason?.message),
-  );
+const bodies = () => bodiesIn(db);
 
 describe('what another thread commits', () => {
   test('is seen by others once the promise settles, and what is to be done then was done before', async () => {

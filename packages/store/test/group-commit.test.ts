@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { Database, GroupCommit, text } from '../src/index.ts';
+import { Database, GroupCommit } from '../src/index.ts';
+import { bodiesIn, NOTES, outcomes } from './notes.ts';
 
-const MIGRATIONS = ['CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE) STRICT'];
+const MIGRATIONS = [NOTES];
 
 let directory = '';
 let path = '';
@@ -26,26 +27,15 @@ function database(): Database {
 }
 
 const add = (db: Database, body: string) => db.sql('INSERT INTO note (body) VALUES (?)').run(body);
-const bodies = (db: Database) =>
-  db
-    .sql('SELECT body FROM note ORDER BY id')
-    .all()
-    .map((row) => text(row, 'body'));
-
-/** What became of each. */
-const outcomes = async (all: readonly Promise<unknown>[]) =>
-  (await Promise.allSettled(all)).map((one) =>
-    one.status === 'fulfilled' ? one.value : String(one.reason?.message),
-  );
 
 describe('work that shares a commit', () => {
   test('is done in the order it was asked for, each piece with its own answer', async () => {
     const db = database();
     const group = new GroupCommit(db);
     const all = ['a', 'b', 'c'].map((body) => group.run(() => `${add(db, body).changes} ${body}`));
-    expect(bodies(db)).toEqual([]);
+    expect(bodiesIn(db)).toEqual([]);
     expect(await outcomes(all)).toEqual(['1 a', '1 b', '1 c']);
-    expect(bodies(db)).toEqual(['a', 'b', 'c']);
+    expect(bodiesIn(db)).toEqual(['a', 'b', 'c']);
   });
 
   test('sees what the pieces before it wrote', async () => {
@@ -54,7 +44,7 @@ describe('work that shares a commit', () => {
     const all = ['a', 'b', 'c'].map((body) =>
       group.run(() => {
         add(db, body);
-        return bodies(db).join('');
+        return bodiesIn(db).join('');
       }),
     );
     expect(await outcomes(all)).toEqual(['a', 'ab', 'abc']);
@@ -68,9 +58,9 @@ describe('work that shares a commit', () => {
       group
         .run(() => {
           add(db, body);
-          seen.push(`at work: ${bodies(reader).join('')}`);
+          seen.push(`at work: ${bodiesIn(reader).join('')}`);
         })
-        .then(() => seen.push(`answered: ${bodies(reader).join('')}`)),
+        .then(() => seen.push(`answered: ${bodiesIn(reader).join('')}`)),
     );
     await Promise.all(all);
     expect(seen).toEqual(['at work: ', 'at work: ', 'answered: ab', 'answered: ab']);
@@ -90,10 +80,10 @@ describe('work that shares a commit', () => {
     const run = (bodies: readonly string[], bad: string) =>
       outcomes(bodies.map((body) => group.run(write(body, body === bad))));
     expect(await run(['a', 'b', 'c'], 'b')).toEqual([undefined, 'no b', undefined]);
-    expect(bodies(db)).toEqual(['spent a', 'a', 'spent b', 'spent c', 'c']);
+    expect(bodiesIn(db)).toEqual(['spent a', 'a', 'spent b', 'spent c', 'c']);
     // The same without the failure.
     expect(await run(['d', 'e', 'f'], 'none')).toEqual([undefined, undefined, undefined]);
-    expect(bodies(db).slice(5)).toEqual(['spent d', 'd', 'spent e', 'e', 'spent f', 'f']);
+    expect(bodiesIn(db).slice(5)).toEqual(['spent d', 'd', 'spent e', 'e', 'spent f', 'f']);
   });
 
   test('that breaks a constraint takes only itself with it', async () => {
@@ -101,7 +91,7 @@ describe('work that shares a commit', () => {
     const group = new GroupCommit(db);
     const all = ['a', 'a', 'b'].map((body) => group.run(() => db.transaction(() => add(db, body).changes)));
     expect(await outcomes(all)).toEqual([1, expect.stringMatching(/UNIQUE/), 1]);
-    expect(bodies(db)).toEqual(['a', 'b']);
+    expect(bodiesIn(db)).toEqual(['a', 'b']);
   });
 
   test('is answered with failure, all of it, when the disk is full, and nothing of it stays', async () => {
@@ -118,11 +108,11 @@ describe('work that shares a commit', () => {
     const full = expect.stringMatching(/full/);
     const answered = await run(large);
     expect(answered).toEqual([full, full, full]);
-    expect(bodies(db)).toEqual(['before']);
+    expect(bodiesIn(db)).toEqual(['before']);
     // The same with room for it.
     db.sql('PRAGMA max_page_count = 1000000').get();
     expect(await run(large)).toEqual([1, 1, 1]);
-    expect(bodies(db)).toEqual(['before', 'a', large, 'c']);
+    expect(bodiesIn(db)).toEqual(['before', 'a', large, 'c']);
   });
 
   test('comes in groups of a bounded size, with no piece lost or out of order', async () => {
@@ -136,13 +126,13 @@ describe('work that shares a commit', () => {
         group
           .run(() => add(db, body))
           .then(() => {
-            const state = bodies(db).at(-1) ?? '';
+            const state = bodiesIn(db).at(-1) ?? '';
             if (state !== last) commits++;
             last = state;
           }),
       ),
     );
-    expect(bodies(db)).toEqual(all);
+    expect(bodiesIn(db)).toEqual(all);
     expect(commits).toBeGreaterThan(1);
     expect(commits).toBeLessThan(20);
   });
@@ -178,6 +168,6 @@ describe('work that shares a commit', () => {
     });
     expect(child.signal, child.stderr).toBe('SIGKILL');
     expect(child.stdout).toBe('');
-    expect(bodies(database())).toEqual(expected);
+    expect(bodiesIn(database())).toEqual(expected);
   });
 });
