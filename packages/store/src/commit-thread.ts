@@ -74,7 +74,7 @@ export class CommitThread<Question, Answer> {
    * COMMIT POINT: once there is an answer, what was written is on disk.
    */
   async commit(question: Question, writes: readonly LateWrite[]): Promise<Answer | undefined> {
-    const steps = writes.map((write) => this.#stepOf(write));
+    const steps = listOf(writes, (write) => this.#stepOf(write));
     const answer = await this.#thread.ask({ question, steps });
     if (answer !== undefined) for (const { done } of writes) done?.();
     this.#checkpoints.soon();
@@ -87,13 +87,20 @@ export class CommitThread<Question, Answer> {
   }
 
   #stepOf({ sql, values }: LateWrite): Step {
-    const given = values.map(handedOver);
+    const given = listOf(values, handedOver);
     const known = this.#numbers.get(sql);
     if (known !== undefined) return [known, given];
     const number = this.#numbers.size;
     this.#numbers.set(sql, number);
     return [number, given, sql];
   }
+}
+
+/** What `map` gives, which makes a list that may have holes: each place of such a one is handed over by its name. */
+function listOf<T, U>(from: readonly T[], of: (one: T) => U): U[] {
+  const list: U[] = [];
+  for (const one of from) list.push(of(one));
+  return list;
 }
 
 function handedOver(value: SQLInputValue | Late): Value {
