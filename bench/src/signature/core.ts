@@ -1,4 +1,4 @@
-import { keyHint, verifyImageSignature } from '@kallio/signature';
+import { keyHint, verifyBundleWithKey, verifyImageSignature } from '@kallio/signature';
 import { bundleFromJSON } from '@sigstore/bundle';
 import { PublicKeyDetails, TrustedRoot } from '@sigstore/protobuf-specs';
 import { toSignedEntity, toTrustMaterial, Verifier } from '@sigstore/verify';
@@ -13,13 +13,16 @@ const ROUNDS = 30;
  */
 const WARMING = 60;
 
-/** How many bundles are verified, each by both and by each once: nothing that is kept of one decides about another. */
+/** How many bundles are verified, each by all and by each once: nothing that is kept of one decides about another. */
 export const BUNDLES = BATCH * (WARMING + ROUNDS);
 
-/** The verification core, warm, beside @sigstore/verify: both from the bundle's bytes to the verdict. */
+/**
+ * The verification core, warm, beside @sigstore/verify: from the bundle's bytes to the verdict. With a key one trusts it does
+ * what the peer does; of an image it verifies the session's signed result and all claims as well.
+ */
 export async function measureCore(fleet: readonly Signed[]): Promise<Row[]> {
   const now = new Date();
-  const ours = async ({ bundle, digest, config, policy }: Signed) => {
+  const image = async ({ bundle, digest, config, policy }: Signed) => {
     const verdict = await verifyImageSignature({
       bundle,
       manifestDigest: digest,
@@ -29,24 +32,24 @@ export async function measureCore(fleet: readonly Signed[]): Promise<Row[]> {
     });
     if (!verdict.ok) throw new Error(verdict.refusal.code);
   };
-  const times = await inTurns([ours, peerVerifier(fleet)], fleet);
-  const [figure = Number.NaN, besideFigure = Number.NaN] = times;
-  const ratio = figure / besideFigure;
-  const name = 'verify a bundle, warm (signature, log proof, and the session’s result as well)';
+  const withKey = async ({ bundle, spki, trustedRoot, digest }: Signed) => {
+    verifyBundleWithKey({ bundle, publicKey: spki, trustedRoot, artifact: digest });
+  };
+  const times = await inTurns([image, withKey, peerVerifier(fleet)], fleet);
+  const [whole = Number.NaN, same = Number.NaN, peer = Number.NaN] = times;
+  const wholeName =
+    'verify an image’s bundle, warm (signature, log proof, and the session’s result and claims as well)';
   const beside = '@sigstore/verify (signature and log proof)';
   return [
-    { name, figure, unit: 'ms', beside, besideFigure, ratio, bar: 'ratio <= 1', holds: ratio <= 1 },
-    {
-      name,
-      figure,
-      unit: 'ms',
-      beside: 'the bar',
-      besideFigure: 0.5,
-      ratio: figure / 0.5,
-      bar: '<= 0.5 ms',
-      holds: figure <= 0.5,
-    },
+    atMost('verify a bundle with a key, warm (signature and log proof)', same, beside, peer, 'ratio <= 1'),
+    atMost(wholeName, whole, beside, peer, 'ratio <= 1'),
+    atMost(wholeName, whole, 'the bar', 0.5, '<= 0.5 ms'),
   ];
+}
+
+function atMost(name: string, figure: number, beside: string, besideFigure: number, bar: string): Row {
+  const ratio = figure / besideFigure;
+  return { name, figure, unit: 'ms', beside, besideFigure, ratio, bar, holds: ratio <= 1 };
 }
 
 function peerVerifier(fleet: readonly Signed[]): (signed: Signed) => Promise<void> {
@@ -74,9 +77,10 @@ async function inTurns(
   const times: number[][] = contestants.map(() => []);
   for (let round = 0; round < WARMING + ROUNDS; round++) {
     const batch = fleet.slice(round * BATCH, (round + 1) * BATCH);
-    // Each goes first every other time: what comes second finds caches warm.
+    // Each comes after each other as often: what comes second finds caches warm.
     const order = [...contestants.keys()];
     if (round % 2 === 0) order.reverse();
+    order.push(...order.splice(0, round % order.length));
     for (const contestant of order) {
       const started = performance.now();
       for (const signed of batch) await contestants[contestant]?.(signed);

@@ -4,32 +4,34 @@ import {
   decodeShape,
   digestOf,
   Exact,
-  equalBytes,
   fromBase64,
+  type HoldsEcdsa,
+  holdsEcdsa,
   isDigest,
   type Json,
   parseJson,
+  readShape,
+  sameBytes,
   toHex,
-  utf8,
 } from '@kallio/codec';
 import {
   type Envelope,
   type LogEntry,
   logIdOf,
-  pemOf,
   type TrustedLog,
   trustedLog,
   verifyEntryInclusion,
   verifyP256,
   verifySet,
 } from '@kallio/tlog';
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { BUNDLE_MEDIA_TYPE, MAX_BUNDLE } from './bundle.ts';
 import { BundleEntry, logEntryOf } from './bundle-entry.ts';
 import { PAYLOAD_TYPE, verifyEnvelope } from './dsse.ts';
 import { signatureError } from './error.ts';
 import { type SigningKey, signingKeyOf } from './key.ts';
 import { membersOf } from './members.ts';
+import { PutOff } from './put-off.ts';
 
 /** The first bundles v0.3 were written with the older spelling of a media type. */
 const MEDIA_TYPES = [BUNDLE_MEDIA_TYPE, 'application/vnd.dev.sigstore.bundle+json;version=0.3'] as const;
@@ -105,36 +107,52 @@ export interface ManagedInput {
 
 /**
  * Verifies a bundle of any maker with a key one already trusts: `key`'s signature of this artifact, logged by a
- * trusted log. Says nothing about what an attestation claims. Throws the first refusal.
+ * trusted log. Says nothing about what an attestation claims. Throws the first refusal. Signatures are taken to hold first,
+ * and verified together once all else has been looked at: where one does not hold, all is looked at again, each in its turn.
  */
 export function verifyBundleWithKey(input: ManagedInput): LogEntry<Uint8Array> {
-  if (input.bundle.length > MAX_BUNDLE) {
-    throw signatureError('BUNDLE_TOO_LARGE', `A bundle has at most ${MAX_BUNDLE} bytes.`);
+  const putOff = new PutOff();
+  try {
+    const entry = verifyBundle(input, putOff.holds);
+    if (putOff.allHold()) return entry;
+  } catch (refusal) {
+    // Nothing that comes before it is wrong.
+    if (putOff.allHold()) throw refusal;
   }
-  const document = parseJson(input.bundle, { maxBytes: MAX_BUNDLE, maxDepth: 16 });
-  requireManaged(document);
-  const bundle = decodeShape(ManagedBundle, document, 'BUNDLE_SHAPE', 'The bundle');
+  return verifyBundle(input, holdsEcdsa);
+}
+
+function verifyBundle(input: ManagedInput, holds: HoldsEcdsa): LogEntry<Uint8Array> {
+  const bundle = parseManaged(input.bundle);
   const [entryOfBundle] = bundle.verificationMaterial.tlogEntries;
   const entry = logEntryOf(entryOfBundle);
-  const leaf = parseJson(fromBase64(entry.body));
+  const leafBytes = fromBase64(entry.body);
+  const leaf = parseJson(leafBytes);
   const key = signingKeyOf(input.publicKey);
   const { dsseEnvelope, messageSignature } = bundle;
   if (dsseEnvelope !== undefined && messageSignature === undefined) {
-    verifyAttestation(
-      { ...dsseEnvelope, signatures: [...dsseEnvelope.signatures] },
-      leaf,
-      key,
-      input.artifact,
-    );
+    const envelope = { ...dsseEnvelope, signatures: [...dsseEnvelope.signatures] };
+    verifyAttestation(envelope, leaf, key, input.artifact, holds);
   } else if (messageSignature !== undefined && dsseEnvelope === undefined) {
-    verifyMessage(messageSignature, leaf, key, input.artifact);
+    verifyMessage(messageSignature, leaf, key, input.artifact, holds);
   } else {
     throw signatureError('BUNDLE_SHAPE', 'A bundle holds an envelope or a message signature.');
   }
   const log = logFor(entry, input.trustedRoot);
-  verifySet(entry, log);
-  verifyEntryInclusion(entry, log);
+  verifySet(entry, log, holds);
+  verifyEntryInclusion(entry, log, leafBytes, holds);
   return entry;
+}
+
+function parseManaged(bytes: Uint8Array): Static<typeof ManagedBundle> {
+  if (bytes.length > MAX_BUNDLE) {
+    throw signatureError('BUNDLE_TOO_LARGE', `A bundle has at most ${MAX_BUNDLE} bytes.`);
+  }
+  const read = readShape(ManagedBundle, bytes);
+  if (read !== undefined) return read;
+  const document = parseJson(bytes, { maxBytes: MAX_BUNDLE, maxDepth: 16 });
+  requireManaged(document);
+  return decodeShape(ManagedBundle, document, 'BUNDLE_SHAPE', 'The bundle');
 }
 
 /** Bundles that are good, and of another kind: each has its own code, as "not this shape" would not say what came. */
@@ -163,15 +181,16 @@ function verifyAttestation(
   leaf: unknown,
   key: SigningKey,
   artifact: Uint8Array | Digest,
+  holds: HoldsEcdsa,
 ): void {
-  verifyEnvelope(envelope, key);
   const payload = fromBase64(envelope.payload);
+  verifyEnvelope(envelope, key, payload, holds);
   const { spec } = decodeShape(DsseLeaf, leaf, 'SIGNATURE_LOG_LEAF', 'The log entry');
   const [logged] = spec.signatures;
   // A log entry of another statement, of another signature of it, or of another key.
   requireLogged(spec.payloadHash.value === digestOf(payload).slice('sha256:'.length));
   requireLogged(logged.signature === envelope.signatures[0]?.sig);
-  requireLogged(isKey(logged.verifier, key));
+  requireLogged(logged.verifier === key.verifier);
   const wanted = typeof artifact === 'string' ? artifact : digestOf(artifact);
   if (!subjectsOf(payload).includes(wanted)) {
     throw signatureError('SIGNATURE_SUBJECT_MISMATCH', 'This attestation is not about this artifact.');
@@ -192,6 +211,7 @@ function verifyMessage(
   leaf: unknown,
   key: SigningKey,
   artifact: Uint8Array | Digest,
+  holds: HoldsEcdsa,
 ): void {
   if (typeof artifact === 'string') {
     throw signatureError('SIGNATURE_NEEDS_ARTIFACT', 'A signature of bytes is verified over the bytes.', {
@@ -202,34 +222,61 @@ function verifyMessage(
   if (toHex(fromBase64(message.messageDigest.digest)) !== digest) {
     throw signatureError('SIGNATURE_SUBJECT_MISMATCH', 'This signature is of other bytes.');
   }
-  if (!verifyP256(key.key, artifact, fromBase64(message.signature))) {
+  if (!verifyP256(key.key, artifact, fromBase64(message.signature), holds)) {
     throw signatureError('SIGNATURE_INVALID', 'The signature does not hold for these bytes.');
   }
   const { spec } = decodeShape(HashedRekordLeaf, leaf, 'SIGNATURE_LOG_LEAF', 'The log entry');
   requireLogged(spec.data.hash.value === digest);
   requireLogged(spec.signature.content === message.signature);
-  requireLogged(isKey(spec.signature.publicKey.content, key));
-}
-
-function isKey(pem: string, key: SigningKey): boolean {
-  return equalBytes(fromBase64(pem), utf8(pemOf(key.spki)));
+  requireLogged(spec.signature.publicKey.content === key.verifier);
 }
 
 function requireLogged(matches: boolean): void {
   if (!matches) throw signatureError('SIGNATURE_LOG_LEAF', 'The log entry is not of this signature.');
 }
 
+/** A log of a trusted root, and when its key is valid: milliseconds since 1970. */
+interface RootLog {
+  readonly id: string;
+  readonly spki: Uint8Array;
+  readonly from: number;
+  readonly until: number;
+  /** The key, imported once it is asked for. */
+  log?: TrustedLog;
+}
+
 /** The trusted log that an entry says it is of, if that log's key was valid then. */
 function logFor(entry: Pick<LogEntry, 'logId' | 'integratedTime'>, trustedRoot: Uint8Array): TrustedLog {
-  const root = decodeShape(TrustedRoot, parseJson(trustedRoot), 'BUNDLE_TRUSTED_ROOT', 'The trusted root');
   const time = entry.integratedTime * 1000;
-  for (const { publicKey } of root.tlogs) {
-    const spki = fromBase64(publicKey.rawBytes);
-    const { start, end } = publicKey.validFor;
-    const valid = Date.parse(start) <= time && (end === undefined || time <= Date.parse(end));
-    if (valid && publicKey.keyDetails === 'PKIX_ECDSA_P256_SHA_256' && logIdOf(spki) === entry.logId) {
-      return trustedLog(spki);
-    }
+  const found = logsOf(trustedRoot).find(
+    ({ id, from, until }) => id === entry.logId && from <= time && time <= until,
+  );
+  if (found === undefined) {
+    throw signatureError(
+      'BUNDLE_LOG_UNTRUSTED',
+      'The trusted root names no log that this entry could be of.',
+    );
   }
-  throw signatureError('BUNDLE_LOG_UNTRUSTED', 'The trusted root names no log that this entry could be of.');
+  found.log ??= trustedLog(found.spki);
+  return found.log;
+}
+
+/** The trusted root that was read last: whoever verifies many bundles does so under one. */
+let lastRoot: { readonly bytes: Uint8Array; readonly logs: readonly RootLog[] } | undefined;
+
+/** The logs of a trusted root that sign with ECDSA on P-256. */
+function logsOf(trustedRoot: Uint8Array): readonly RootLog[] {
+  // Arrays can be written to. Stops one root from answering for another that has taken its place.
+  if (lastRoot !== undefined && sameBytes(lastRoot.bytes, trustedRoot)) return lastRoot.logs;
+  const bytes = trustedRoot.slice();
+  const root = decodeShape(TrustedRoot, parseJson(bytes), 'BUNDLE_TRUSTED_ROOT', 'The trusted root');
+  const logs = root.tlogs
+    .filter(({ publicKey }) => publicKey.keyDetails === 'PKIX_ECDSA_P256_SHA_256')
+    .map(({ publicKey: { rawBytes, validFor } }) => {
+      const spki = fromBase64(rawBytes);
+      const until = validFor.end === undefined ? Infinity : Date.parse(validFor.end);
+      return { id: logIdOf(spki), spki, from: Date.parse(validFor.start), until };
+    });
+  lastRoot = { bytes, logs };
+  return logs;
 }

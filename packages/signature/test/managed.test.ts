@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { digestOf, fromBase64, utf8 } from '@kallio/codec';
+import { canonicalBytes, digestOf, fromBase64, utf8 } from '@kallio/codec';
 import { afterAll, describe, expect, test } from 'vitest';
 import { makeTrustedRoot, parseClaims, verifyBundleWithKey } from '../src/index.ts';
 import { build, claimsOf, manifestDigest, TestServer, testKey } from './support/honest.ts';
@@ -130,6 +130,67 @@ describe('a bundle of this project’s own', () => {
     for (const nonsense of ['{}', '{"tlogs":[{}]}', '{"tlogs":{}}']) {
       await expect(judged(utf8(nonsense))).rejects.toMatchObject({ code: 'BUNDLE_TRUSTED_ROOT' });
     }
+  });
+
+  test('is refused with a signature of another bundle in any of its places, for the first that does not hold', async () => {
+    const trustedRoot = trusts(server);
+    const [bundle, other] = [await build(server, key), await build(server, key)].map((made) => made.bundle);
+    const code = (changed: Uint8Array) => {
+      try {
+        verifyBundleWithKey({ bundle: changed, publicKey: key.spki, trustedRoot, artifact: manifestDigest });
+        return undefined;
+      } catch (error) {
+        return (error as { code?: string }).code;
+      }
+    };
+    const read = (bytes: Uint8Array | undefined) => JSON.parse(Buffer.from(bytes ?? []).toString());
+    const [own, foreign] = [read(bundle), read(other)];
+    const note = (of: typeof own): string =>
+      of.verificationMaterial.tlogEntries[0].inclusionProof.checkpoint.envelope;
+    const changes: [string, (of: typeof own) => void][] = [
+      [
+        'SIGNATURE_INVALID',
+        (of) => Object.assign(of.dsseEnvelope, { signatures: foreign.dsseEnvelope.signatures }),
+      ],
+      [
+        'LOG_SET_INVALID',
+        (of) => {
+          const [entry] = of.verificationMaterial.tlogEntries;
+          entry.inclusionPromise = foreign.verificationMaterial.tlogEntries[0].inclusionPromise;
+        },
+      ],
+      [
+        'LOG_CHECKPOINT_SIGNATURE',
+        (of) => {
+          const [entry] = of.verificationMaterial.tlogEntries;
+          const [text] = note(own).split('— ');
+          entry.inclusionProof.checkpoint.envelope = `${text}— ${note(foreign).split('— ')[1]}`;
+        },
+      ],
+    ];
+    for (const [refusal, change] of changes) {
+      const changed = structuredClone(own);
+      expect(code(canonicalBytes(changed))).toBeUndefined();
+      change(changed);
+      expect(code(canonicalBytes(changed)), refusal).toBe(refusal);
+      // In another order of keys the text is read in another way.
+      expect(code(utf8(JSON.stringify({ dsseEnvelope: 1, ...changed }))), refusal).toBe(refusal);
+    }
+  });
+
+  test('is refused by a root whose key was not valid when it was logged, in the array of one that was', async () => {
+    const { bundle } = await build(server, key);
+    const trustedRoot = utf8(
+      Buffer.from(trusts(server)).toString().replace('"start"', '"end":"2100-01-01T00:00:00Z","start"'),
+    );
+    const input = { bundle, publicKey: key.spki, trustedRoot, artifact: manifestDigest };
+    verifyBundleWithKey(input);
+    trustedRoot.set(utf8(Buffer.from(trustedRoot).toString().replace('2100-', '2001-')));
+    expect(() => verifyBundleWithKey(input)).toThrow(
+      expect.objectContaining({ code: 'BUNDLE_LOG_UNTRUSTED' }),
+    );
+    trustedRoot.set(utf8(Buffer.from(trustedRoot).toString().replace('2001-', '2100-')));
+    verifyBundleWithKey(input);
   });
 });
 
