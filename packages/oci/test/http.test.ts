@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { exchange } from '../src/exchange.ts';
 import { bodyReader } from '../src/http/framing.ts';
 import { type Framing, parseHead } from '../src/http/head.ts';
+import { Repository } from '../src/index.ts';
 
 /* HTTP/1.1 as registries speak it, and as who sits before one could: byte by byte. */
 
@@ -206,6 +207,9 @@ describe('a server', () => {
     await expect(read()).rejects.toThrow(/answer/);
     await turn();
     expect(open.size).toBe(0);
+    script = [[answer]];
+    const registry = new Repository({ registry: url.host, repository: 'app' });
+    await expect(registry.manifest('v1')).rejects.toMatchObject({ code: 'OCI_UNREACHABLE' });
   });
 
   it('that sends in tiny chunks, faster than it is read, serves the next question on the same connection', async () => {
