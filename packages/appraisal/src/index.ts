@@ -11,7 +11,8 @@ export {
 export { continuityRoot } from './continuity-root.ts';
 export { SessionClaims } from './ear/claims.ts';
 export { dottedEar } from './ear/dotted.ts';
-export { type EarInput, earPayload, issueEar, issueEarAside, signEar } from './ear/issue.ts';
+export { es256OfDer } from './ear/es256.ts';
+export { type EarInput, earPayload, earToSign, issueEar, issueEarAside, signEar } from './ear/issue.ts';
 export {
   type EarClaims,
   type EarCode,

@@ -50,7 +50,7 @@ export {
 } from './message.ts';
 export { extend, IMA_PCR, INSTANCE_PCR, QUOTED_PCRS, zeroPcr } from './pcr.ts';
 export { type AuthenticQuote, authenticateQuote, type QuoteExpectation } from './quote.ts';
-export { CheckedSignature } from './quote-signature.ts';
+export { CheckedSignature, type TakenToHold } from './quote-signature.ts';
 export { type OfferedPcrs, quotedPcrs, type VerifiedQuote } from './quoted-pcrs.ts';
 export { type SigningKeyBinding, signingKeyQualifyingData } from './signing-key.ts';
 export { type WrittenMessage, writeMessage } from './written.ts';

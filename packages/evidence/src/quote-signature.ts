@@ -3,6 +3,8 @@ import {
   parseSignature,
   type TpmtSignature,
   type VerifyAside,
+  type VerifyQuestion,
+  verifyQuestion,
   verifySignature,
   verifySignatureAside,
 } from '@kallio/tpm/structures';
@@ -49,6 +51,22 @@ export class CheckedSignature {
     }
   }
 
+  /**
+   * Takes a quote's signature to hold, and asks what has to be answered for that to be true: until then nothing that was judged
+   * with it may be told or kept. `undefined` where it can't hold, whatever the answer: for what is no quote, or of no scheme
+   * that counts.
+   */
+  static takenToHold(quote: Attestation, akPublic: Uint8Array): TakenToHold | undefined {
+    try {
+      const read = readQuote(quote);
+      const question = verifyQuestion(knownAk(akPublic).area, read.bytes, read.signature);
+      return { checked: new CheckedSignature(quote, akPublic.slice(), undefined), question };
+    } catch (cause) {
+      sentenceOf(cause);
+      return undefined;
+    }
+  }
+
   /** Throws what was found out about this very quote and AK; false where it was about others. */
   tells(quote: Attestation, akPublic: Uint8Array): boolean {
     // Stops what was found out about one quote from standing for another.
@@ -57,6 +75,12 @@ export class CheckedSignature {
     if (this.#why !== undefined) throw this.#why;
     return true;
   }
+}
+
+/** A signature that is taken to hold, and the question of `crypto.verify` that says whether it does. */
+export interface TakenToHold {
+  readonly checked: CheckedSignature;
+  readonly question: VerifyQuestion;
 }
 
 /** What an AK signed, and how. */

@@ -129,6 +129,29 @@ describe.each(CAPTURED)('a quote of a real TPM: $name', (captured) => {
     expect(await CheckedSignature.of({ ...quote, signature: 'AA==' }, akPublic, verifyAside)).toBeUndefined();
   });
 
+  test('is taken to hold for itself alone, and by a question that says whether it does', () => {
+    const { akPublic, qualifyingData, quote } = captured;
+    const answer = (shown: Attestation) => {
+      const { question } = CheckedSignature.takenToHold(shown, akPublic) ?? {};
+      return question === undefined ? undefined : verify(...question);
+    };
+    const bad = { ...quote, attest: toBase64(flip(attest, attest.length * 8 - 1)) };
+    expect([answer(quote), answer(bad)]).toEqual([true, false]);
+    const taken = CheckedSignature.takenToHold(quote, akPublic)?.checked;
+    const authenticate = (shown: Attestation, ak = akPublic) =>
+      authenticateQuote(shown, { akPublic: ak, qualifyingData, checked: taken });
+    expect(authenticate(quote)).toEqual(authenticateQuote(quote, { akPublic, qualifyingData }));
+    // Attack: another quote, or another AK, rides on what was taken to hold.
+    expect(() => authenticate(bad)).toThrow(code('QUOTE_SIGNATURE'));
+    expect(() => authenticate(quote, flip(akPublic, akPublic.length * 8 - 1))).toThrow(
+      code('QUOTE_SIGNATURE'),
+    );
+    // What can't hold is not taken to: no signature at all, and one of a scheme that is not the key's.
+    expect(answer({ ...quote, signature: 'AA==' })).toBeUndefined();
+    const other = new SoftwareAk(captured.name.includes('rsapss') ? 'rsassa' : 'rsapss');
+    expect(answer({ ...quote, signature: toBase64(other.sign(attest)) })).toBeUndefined();
+  });
+
   test('is refused with any bit of its signature turned', () => {
     check(captured);
     // Stops a forged signature, another scheme or hash in its header, and a second spelling of its lengths.

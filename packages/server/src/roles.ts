@@ -1,7 +1,6 @@
 import { toBase64 } from '@kallio/codec';
 import { type Route, statusShow, type TrustBundle, trustShow } from '@kallio/protocol';
 import type { Streams } from '@kallio/protocol/serve';
-import type { CommitThread } from '@kallio/store';
 import type { LogWriter } from '@kallio/tlog';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
@@ -10,6 +9,7 @@ import type { Arithmetic } from './attestation/arithmetic.ts';
 import { Nonces } from './attestation/nonces.ts';
 import { Presence } from './attestation/presence.ts';
 import { attestationRoutes } from './attestation/routes.ts';
+import type { SteadyCommits } from './attestation/steady-commits.ts';
 import { Turns } from './attestation/turns.ts';
 import type { Verifier } from './attestation/verifier.ts';
 import type { ServerContext } from './context.ts';
@@ -44,7 +44,7 @@ export interface Foundations {
   readonly witnessing: Witnessing;
   readonly streams: Streams;
   readonly arithmetic: Arithmetic;
-  readonly commits: CommitThread;
+  readonly commits: SteadyCommits;
   readonly eventStreams: EventStreams;
   readonly clock: Clock;
   readonly logger: Logger;

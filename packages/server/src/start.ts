@@ -1,11 +1,11 @@
 import { createPublicKey } from 'node:crypto';
 import { Server as HttpsServer } from 'node:https';
 import { createApp, Streams } from '@kallio/protocol/serve';
-import { CommitThread } from '@kallio/store';
 import { LogWriter, logOrigin } from '@kallio/tlog';
 import { type FastifyInstance, LogController } from 'fastify';
 import { listenAddress, urlOf } from './address.ts';
 import { Arithmetic } from './attestation/arithmetic.ts';
+import { SteadyCommits } from './attestation/steady-commits.ts';
 import type { ServerContext } from './context.ts';
 import { Deliverer } from './events/deliver.ts';
 import { watchForStale } from './events/stale-watch.ts';
@@ -85,7 +85,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     // Ended after the app: what is under way is answered.
     const arithmetic = new Arithmetic();
     undo.push(() => arithmetic.close());
-    const commits = new CommitThread(layout.store);
+    const commits = new SteadyCommits(layout.store);
     undo.push(() => commits.close());
     const app = createApp({
       loggerInstance: logger,

@@ -2,11 +2,11 @@ import { createPublicKey } from 'node:crypto';
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { Streams } from '@kallio/protocol/serve';
-import { CommitThread } from '@kallio/store';
 import { LogWriter, logOrigin } from '@kallio/tlog';
 import { Arithmetic } from '../src/attestation/arithmetic.ts';
 import { Nonces } from '../src/attestation/nonces.ts';
 import { Presence } from '../src/attestation/presence.ts';
+import { SteadyCommits } from '../src/attestation/steady-commits.ts';
 import { Turns } from '../src/attestation/turns.ts';
 import type { Verifier } from '../src/attestation/verifier.ts';
 import { ImageLookup } from '../src/images/references.ts';
@@ -20,7 +20,7 @@ import type { testSite } from './fixture-site.ts';
 /** What works on other threads, where a test has its own. */
 export interface Threads {
   readonly arithmetic?: (store: Store) => Arithmetic;
-  readonly commits?: (path: string) => CommitThread;
+  readonly commits?: (path: string) => SteadyCommits;
 }
 
 /** What judges evidence in a copy of a site's server, in a folder of this name: no server runs on it. */
@@ -39,7 +39,7 @@ export async function copiedVerifier(
   const origin = logOrigin(config.log.name, spki);
   const log = await LogWriter.open(layout.log, { origin, keys: loaded.logKeys, now: () => server.now() });
   const arithmetic = makeArithmetic?.(store) ?? new Arithmetic();
-  const commits = makeCommits?.(layout.store) ?? new CommitThread(layout.store);
+  const commits = makeCommits?.(layout.store) ?? new SteadyCommits(layout.store);
   const verifier = {
     store,
     config,

@@ -1,21 +1,56 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { CommitThread, Database, type Write } from '../src/index.ts';
+import { CommitThread, Database, type Found, type LateWrite, type Write } from '../src/index.ts';
 import { bodiesIn, NOTES, outcomes } from './notes.ts';
 
 const MIGRATIONS = [NOTES, 'CREATE TABLE thing (name TEXT PRIMARY KEY, value ANY) STRICT'];
 
+/** What is to be worked out: a word, or nothing. */
+type Question =
+  | { readonly say: string; readonly late?: Found<string>['late'] }
+  | { readonly nothing: true }
+  | { readonly refuse: string }
+  /** Makes the first file, and waits until there is the other. */
+  | { readonly gate: readonly [made: string, awaited: string] };
+
+/** Works out what it is asked to. It runs on the other thread, and sees nothing of this file. */
+function obedient(
+  fs: typeof import('node:fs'),
+  shout: typeof shouted,
+): (asked: Question) => Found<string> | undefined {
+  return (asked) => {
+    if ('nothing' in asked) return undefined;
+    if ('refuse' in asked) throw new Error(asked.refuse);
+    if ('say' in asked) return { answer: shout(asked.say), late: asked.late ?? [shout(asked.say)] };
+    const [made, awaited] = asked.gate;
+    fs.writeFileSync(made, '');
+    while (!fs.existsSync(awaited)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    return { answer: 'passed', late: [] };
+  };
+}
+
+function shouted(word: string): string {
+  return word.toUpperCase();
+}
+
 let directory = '';
 let path = '';
 let db: Database;
-let commits: CommitThread;
+let commits: CommitThread<Question, string>;
+let ends = 0;
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'kallio-commit-'));
   path = join(directory, 'store.db');
   db = new Database(path, MIGRATIONS);
-  commits = new CommitThread(path);
+  ends = 0;
+  commits = new CommitThread<Question, string>(path, {
+    module: "import('node:fs')",
+    work: obedient,
+    parts: [shouted],
+    onEnd: () => ends++,
+  });
 });
 afterEach(async () => {
   await commits.close();
@@ -28,6 +63,9 @@ const note = (body: string): Write => ({ sql: INSERT, values: [body] });
 /** Writes a row where there is no such one yet. */
 const once = (body: string): Write => ({ sql: `${INSERT} ON CONFLICT DO NOTHING`, values: [body] });
 const bodies = () => bodiesIn(db);
+/** True where it was written. */
+const commit = async (writes: readonly LateWrite[]) =>
+  (await commits.commit({ say: 'yes' }, writes)) === 'YES';
 
 describe('what another thread commits', () => {
   test('is seen by others once the promise settles, and what is to be done then was done before', async () => {
@@ -36,7 +74,7 @@ describe('what another thread commits', () => {
       ...note(body),
       done: () => steps.push(`${body}, on disk: ${bodies().join('')}`),
     });
-    const first = commits.commit([write('a'), write('b')]).then((isWritten) => {
+    const first = commit([write('a'), write('b')]).then((isWritten) => {
       steps.push(`settles, on disk: ${bodies().join('')}`);
       return isWritten;
     });
@@ -49,7 +87,7 @@ describe('what another thread commits', () => {
       sql: `INSERT INTO thing (name, value) SELECT '${pragma}', ${pragma} FROM pragma_${pragma}`,
       values: [],
     });
-    await commits.commit([write('synchronous'), write('foreign_keys')]);
+    await commit([write('synchronous'), write('foreign_keys')]);
     expect(db.sql('SELECT name, value FROM thing').all()).toEqual([
       { name: 'synchronous', value: 2 },
       { name: 'foreign_keys', value: 1 },
@@ -60,9 +98,9 @@ describe('what another thread commits', () => {
     const done: string[] = [];
     const noting = (write: Write): Write => ({ ...write, done: () => done.push(String(write.values[0])) });
     const works = (second: string) => [
-      commits.commit([noting(note('a')), noting(once('b'))]),
-      commits.commit([noting(note('c')), noting(once(second)), noting(note('d'))]),
-      commits.commit([noting(note('e'))]),
+      commit([noting(note('a')), noting(once('b'))]),
+      commit([noting(note('c')), noting(once(second)), noting(note('d'))]),
+      commit([noting(note('e'))]),
     ];
     expect(await outcomes(works('b'))).toEqual([true, false, true]);
     expect(bodies()).toEqual(['a', 'b', 'e']);
@@ -80,27 +118,27 @@ describe('what another thread commits', () => {
       sql: `UPDATE note SET body = body || '!' WHERE id <= ?`,
       values: [most],
     });
-    expect(await commits.commit([change(2)])).toBe(false);
+    expect(await commit([change(2)])).toBe(false);
     expect(bodies()).toEqual(['a', 'b']);
-    expect(await commits.commit([change(1)])).toBe(true);
+    expect(await commit([change(1)])).toBe(true);
     expect(bodies()).toEqual(['a!', 'b']);
   });
 
   test('is nothing of a work that fails, which is refused alone, and the next works', async () => {
     const done: string[] = [];
     const failing = [note('b'), { ...note('a'), done: () => done.push('a again') }];
-    const all = [commits.commit([note('a')]), commits.commit(failing), commits.commit([note('c')])];
+    const all = [commit([note('a')]), commit(failing), commit([note('c')])];
     expect(await outcomes(all)).toEqual([true, expect.stringMatching(/UNIQUE/), true]);
     expect(bodies()).toEqual(['a', 'c']);
     expect(done).toEqual([]);
-    expect(await commits.commit([note('b'), note('d')])).toBe(true);
+    expect(await commit([note('b'), note('d')])).toBe(true);
     expect(bodies()).toEqual(['a', 'c', 'b', 'd']);
   });
 
   test('stands beside transactions of this thread: nothing is lost, and nobody is told to come later', async () => {
     const all: Promise<boolean>[] = [];
     for (let round = 0; round < 40; round++) {
-      for (let i = 0; i < 5; i++) all.push(commits.commit([note(`there ${round} ${i}`)]));
+      for (let i = 0; i < 5; i++) all.push(commit([note(`there ${round} ${i}`)]));
       db.transaction(() => {
         for (let i = 0; i < 5; i++) db.sql(INSERT).run(`here ${round} ${i}`);
       });
@@ -129,7 +167,7 @@ describe('what another thread commits', () => {
       '',
     ];
     const INTO = 'INSERT INTO thing (name, value) VALUES (?, ?)';
-    await commits.commit(values.map((value, i) => ({ sql: INTO, values: [`there ${i}`, value] })));
+    await commit(values.map((value, i) => ({ sql: INTO, values: [`there ${i}`, value] })));
     for (const [i, value] of values.entries()) db.sql(INTO).run(`here ${i}`, value);
     const as = (name: string) =>
       db
@@ -144,27 +182,82 @@ describe('what another thread commits', () => {
   });
 });
 
+describe('what is worked out before it is written', () => {
+  const lateNote: LateWrite = { sql: INSERT, values: [{ late: 0 }] };
+
+  test('stands where the writes have a place for it, and is what is answered', async () => {
+    const value = {
+      sql: 'INSERT INTO thing (name, value) VALUES (?, ?)',
+      values: [{ late: 1 }, { late: 0 }],
+    };
+    expect(await commits.commit({ say: 'a' }, [lateNote, note('b')])).toBe('A');
+    expect(await commits.commit({ say: 'x', late: [7.5, 'seven'] }, [value])).toBe('X');
+    expect(bodies()).toEqual(['A', 'b']);
+    expect(db.sql('SELECT name, value FROM thing').all()).toEqual([{ name: 'seven', value: 7.5 }]);
+  });
+
+  test('is nothing: nothing is written, alone or beside others, and what was to be done is not', async () => {
+    const done: string[] = [];
+    const noting = (body: string): Write => ({ ...note(body), done: () => done.push(body) });
+    const all = [
+      commits.commit({ say: 'a' }, [noting('a')]),
+      commits.commit({ nothing: true }, [noting('b')]),
+      commits.commit({ refuse: 'not that' }, [noting('c')]),
+      commits.commit({ say: 'd' }, [noting('d')]),
+    ];
+    expect(await outcomes(all)).toEqual(['A', undefined, 'not that', 'D']);
+    expect(await commits.commit({ nothing: true }, [noting('e')])).toBeUndefined();
+    expect(bodies()).toEqual(['a', 'd']);
+    expect(done).toEqual(['a', 'd']);
+    // The statement that came with work of which nothing was written is there for the next.
+    expect(await commits.commit({ nothing: true }, [once('f')])).toBeUndefined();
+    expect(await commits.commit({ say: 'f' }, [once('f')])).toBe('F');
+  });
+
+  test('is not all that is to be written: refused alone, and nothing of it is there', async () => {
+    const missing: LateWrite = { sql: INSERT, values: [{ late: 1 }] };
+    const all = [
+      commits.commit({ say: 'a' }, [note('b'), missing]),
+      commits.commit({ say: 'a', late: ['c', 'd'] }, [note('b'), missing]),
+    ];
+    expect(await outcomes(all)).toEqual([expect.stringMatching(/not worked out/), 'A']);
+    expect(bodies()).toEqual(['b', 'd']);
+  });
+
+  test('keeps nobody waiting for the database', async () => {
+    const [made, awaited] = [join(directory, 'made'), join(directory, 'awaited')];
+    const there = commits.commit({ gate: [made, awaited] }, [note('there')]);
+    while (!existsSync(made)) await new Promise((resolve) => setTimeout(resolve, 1));
+    // Somebody who waited for a transaction of the other thread would wait for good.
+    db.transaction(() => db.sql(INSERT).run('here'));
+    writeFileSync(awaited, '');
+    expect(await there).toBe('passed');
+    expect(bodies()).toEqual(['here', 'there']);
+  });
+});
+
 test('goes on after its thread ended, with its statements prepared anew', async () => {
-  expect(await commits.commit([note('a'), once('b')])).toBe(true);
+  expect(await commit([note('a'), once('b')])).toBe(true);
   const done: string[] = [];
   const noting = (body: string): Write => ({ ...note(body), done: () => done.push(body) });
-  const both = [commits.commit([noting('c')]), commits.commit([{ sql: 'no SQL at all', values: [] }])];
+  const both = [commit([noting('c')]), commit([{ sql: 'no SQL at all', values: [] }])];
   expect(await outcomes(both)).toEqual([
     expect.stringMatching(/syntax error/),
     expect.stringMatching(/syntax error/),
   ]);
   expect(bodies()).toEqual(['a', 'b']);
   expect(done).toEqual([]);
+  expect(ends).toBe(1);
   // In another order than at first: a statement known by its number from before would be the other one.
-  expect(await commits.commit([once('d'), note('e')])).toBe(true);
-  expect(await commits.commit([once('d'), note('f')])).toBe(false);
+  expect(await commit([once('d'), note('e')])).toBe(true);
+  expect(await commit([once('d'), note('f')])).toBe(false);
   expect(bodies()).toEqual(['a', 'b', 'd', 'e']);
 });
 
 test('commits nothing once it is closed', async () => {
-  expect(await commits.commit([note('a')])).toBe(true);
+  expect(await commit([note('a')])).toBe(true);
   await commits.close();
-  await expect(commits.commit([note('b')])).rejects.toThrow('ended');
+  await expect(commit([note('b')])).rejects.toThrow('ended');
   expect(bodies()).toEqual(['a']);
 });
 
@@ -177,7 +270,7 @@ test('keeps the write-ahead log short while it is written to steadily', async ()
   let longest = 0;
   // Each round is some 7 MB: 20 of them are four times what may come together before it is copied to the file.
   for (let round = 0; round < 20; round++) {
-    const all = Array.from({ length: 64 }, (_, i) => commits.commit([write(`${round} ${i}`)]));
+    const all = Array.from({ length: 64 }, (_, i) => commit([write(`${round} ${i}`)]));
     expect(await outcomes(all)).toEqual(all.map(() => true));
     longest = Math.max(longest, statSync(`${path}-wal`).size);
   }

@@ -1,1 +1,1 @@
-export { type Answers, OtherThread } from './other-thread.ts';
+export { type Answers, OtherThread, type Part } from './other-thread.ts';

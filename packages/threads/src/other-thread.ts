@@ -8,15 +8,20 @@ interface Waiting<Answer> {
   reject(why: Error): void;
 }
 
+/** A function that another thread takes over as text: it sees nothing of its file. */
+export type Part = (...given: never[]) => unknown;
+
 /** What the other thread is made from. */
 export interface Program<Question, Answer> {
-  /** How it imports the one of node's modules that it works with: `import('node:…')`. */
+  /** How it imports the one of node's modules that it works with: `import('node:…')`; of several, a promise of them. */
   readonly module: string;
   /**
-   * Makes what answers, from the module and the data. It is taken over as text, so it sees nothing of its file but what it
-   * is given. What it throws while it answers ends the thread, and refuses all that was asked of it.
+   * Makes what answers, from the module, the data and the parts. It is taken over as text, so it sees nothing of its file but
+   * what it is given. What it throws while it answers ends the thread, and refuses all that was asked of it.
    */
-  readonly work: (module: never, data: never) => Answers<Question, Answer>;
+  readonly work: (module: never, data: never, ...parts: never[]) => Answers<Question, Answer>;
+  /** Functions that it works with. They are taken over in the same way. */
+  readonly parts?: readonly Part[];
   /** What it is made for; goes there as a copy. */
   readonly data?: unknown;
   /** Questions that are answered together, where more have come than were asked at one time; 1 if not given. */
@@ -42,11 +47,12 @@ export class OtherThread<Question, Answer> {
   #isClosed = false;
 
   constructor(program: Program<Question, Answer>) {
-    const { module, work, data, together = 1, onEnd = () => {} } = program;
+    const { module, work, parts = [], data, together = 1, onEnd = () => {} } = program;
     this.#onEnd = onEnd;
     // From its text: a file of its own would have to be found wherever this one was bundled to.
+    const answers = `(${work})(${['module', 'threads.workerData', ...parts.map((part) => `(${part})`)].join(', ')})`;
     const text = `Promise.all([import('node:worker_threads'), ${module}])
-      .then(([threads, module]) => (${serve})(threads, (${work})(module, threads.workerData), ${together}))`;
+      .then(([threads, module]) => (${serve})(threads, ${answers}, ${together}))`;
     this.#start = () => new Worker(text, { eval: true, workerData: data });
   }
 

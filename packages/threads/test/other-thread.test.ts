@@ -48,6 +48,12 @@ function obedient(_: typeof import('node:util'), { prefix, gate }: Made): Answer
   };
 }
 
+const twice = (n: number) => 2 * n;
+
+function less(n: number): number {
+  return n - 1;
+}
+
 const open: { close(): Promise<void> }[] = [];
 afterEach(async () => {
   for (const one of open.splice(0)) await one.close();
@@ -108,6 +114,17 @@ describe('another thread', () => {
   it('works with the data that it is made for', async () => {
     const { one } = thread({ prefix: 'dear ' });
     expect(await one.ask({ say: 'a' })).toEqual(said('dear a'));
+  });
+
+  it('works with functions that were taken over with it, each in its place', async () => {
+    const one = new OtherThread<number, number>({
+      module: "import('node:util')",
+      work: (_: unknown, __: unknown, a: typeof twice, b: typeof less) => (asked) =>
+        asked.map((n) => a(b(n))),
+      parts: [twice, less],
+    });
+    open.push(one);
+    expect(await Promise.all([one.ask(5), one.ask(1)])).toEqual([8, 0]);
   });
 
   it('is asked in one message for what came in one turn, and in another for the next', async () => {

@@ -9,7 +9,7 @@ const INTEGER_BYTES = 32;
  */
 export function signEs256(key: KeyObject, bytes: Uint8Array): Uint8Array {
   requireP256(key);
-  return joseOf(sign('sha256', bytes, key));
+  return es256OfDer(sign('sha256', bytes, key));
 }
 
 /** `crypto.sign` over SHA-256 on another thread: DER. */
@@ -22,11 +22,11 @@ export async function signEs256Aside(
   signAside: SignAside,
 ): Promise<Uint8Array> {
   requireP256(key);
-  return joseOf(await signAside(key, bytes));
+  return es256OfDer(await signAside(key, bytes));
 }
 
 /** Stops a key of another curve, whose signature nobody would take for ES256. */
-function requireP256(key: KeyObject): void {
+export function requireP256(key: KeyObject): void {
   if (onP256.has(key)) return;
   if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new RangeError('Not a P-256 key');
   onP256.add(key);
@@ -34,15 +34,19 @@ function requireP256(key: KeyObject): void {
 
 const onP256 = new WeakSet<KeyObject>();
 
-/** r and s of SEQUENCE { INTEGER r, INTEGER s }: of P-256 at most 72 bytes, so that every length is one byte. */
-function joseOf(der: Uint8Array): Uint8Array {
+/**
+ * r and s of SEQUENCE { INTEGER r, INTEGER s }: of P-256 at most 72 bytes, so that every length is one byte. Other threads take
+ * it over as text: it uses nothing of this file.
+ */
+export function es256OfDer(der: Uint8Array): Uint8Array {
+  const size = 32;
   const r = der.subarray(4, 4 + (der[3] ?? 0));
   const s = der.subarray(4 + r.length + 2);
-  const out = new Uint8Array(2 * INTEGER_BYTES);
+  const out = new Uint8Array(2 * size);
   for (const [i, integer] of [r, s].entries()) {
     // DER leaves leading zeros out, and puts one before a number that would look negative.
-    const significant = integer.subarray(Math.max(0, integer.length - INTEGER_BYTES));
-    out.set(significant, (i + 1) * INTEGER_BYTES - significant.length);
+    const significant = integer.subarray(Math.max(0, integer.length - size));
+    out.set(significant, (i + 1) * size - significant.length);
   }
   return out;
 }

@@ -14,7 +14,7 @@ import {
   type SessionClaims,
   type TrustVector,
 } from './claims.ts';
-import { type SignAside, signEs256, signEs256Aside } from './es256.ts';
+import { requireP256, type SignAside, signEs256, signEs256Aside } from './es256.ts';
 import { statusOf, vectorOf } from './vector.ts';
 
 /** What a signed result is made from. */
@@ -54,8 +54,14 @@ export function issueEar(input: EarInput): string {
 
 /** The same, with the arithmetic of the signature on another thread. */
 export async function issueEarAside(input: EarInput, signAside: SignAside): Promise<string> {
-  const signed = signedText(earPayload(input), input.keyId);
+  const signed = earToSign(input);
   return `${signed}.${toBase64Url(await signEs256Aside(input.key, utf8(signed), signAside))}`;
+}
+
+/** What is signed of an EAR: header and payload. The EAR is this, a dot, and the signature as {@link es256OfDer} has it. */
+export function earToSign(input: EarInput): string {
+  requireP256(input.key);
+  return signedText(earPayload(input), input.keyId);
 }
 
 /** Signs the bytes of claims. */

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import {
   type Appraisal,
   type AppraisalPolicy,
@@ -5,12 +6,14 @@ import {
   type Continuity,
   type EarInput,
   type Endorsement,
+  earToSign,
   issueEar,
   issueEarAside,
   type SessionClaims,
 } from '@kallio/appraisal';
 import { type Digest, KallioError } from '@kallio/codec';
 import { CheckedSignature, type EvidenceMessage } from '@kallio/evidence';
+import type { VerifyQuestion } from '@kallio/tpm/structures';
 import type { ServerCode } from '../codes.ts';
 import type { Claim } from '../store/claims.ts';
 import type { KeptContinuity } from '../store/continuity.ts';
@@ -81,6 +84,36 @@ export async function judgeAside(
   } catch (cause) {
     // COMMIT POINT: what was looked at is used up, whatever came of it.
     verifier.nonces.spend(answer.nonce);
+    throw cause;
+  }
+}
+
+/** Evidence that was judged as if its quote's signature held. */
+export interface Supposed {
+  readonly judged: Judged;
+  /** Whether it does. Until that is known nothing that was judged may be told or kept. */
+  readonly question: VerifyQuestion;
+}
+
+/**
+ * The same, with the signature taken to hold, and nothing spent. Undefined for evidence that does not come to a judgement so:
+ * {@link judgeAside} says to what it does.
+ */
+export function judgeSupposing(
+  verifier: Verifier,
+  claim: Claim,
+  message: EvidenceMessage,
+  asked: Asked,
+  now: Date,
+): Supposed | undefined {
+  const answer = answerTo(verifier, claim, message, asked, now);
+  const taken = CheckedSignature.takenToHold(message.quote, akOf(verifier, claim));
+  if (taken === undefined) return undefined;
+  try {
+    return { judged: judgeAnswer(verifier, answer, taken.checked, now), question: taken.question };
+  } catch (cause) {
+    // What is wrong with it counts only once the signature is known to hold.
+    if (cause instanceof KallioError) return undefined;
     throw cause;
   }
 }
@@ -237,6 +270,16 @@ export function signResult(verifier: Verifier, judged: Judged, now: Date, sessio
 /** The same, with the arithmetic of the signature on another thread. */
 export function signResultAside(verifier: Verifier, judged: Judged, now: Date): Promise<string> {
   return issueEarAside(resultOf(verifier, judged, now), (...asked) => verifier.arithmetic.sign(...asked));
+}
+
+/** What is signed of the result, and the key that signs it. */
+export function resultToSign(
+  verifier: Verifier,
+  judged: Judged,
+  now: Date,
+): { sign: string; key: KeyObject } {
+  const input = resultOf(verifier, judged, now);
+  return { sign: earToSign(input), key: input.key };
 }
 
 function resultOf(

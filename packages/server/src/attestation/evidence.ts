@@ -1,6 +1,6 @@
 import { createPublicKey, X509Certificate } from 'node:crypto';
 import { heldOf } from '@kallio/appraisal';
-import { digestOf, fromBase64, KallioError } from '@kallio/codec';
+import { type Digest, digestOf, fromBase64, KallioError } from '@kallio/codec';
 import type { EvidenceMessage, Purpose } from '@kallio/evidence';
 import { issueAttesterCertificate } from '@kallio/pki';
 import type { EvidenceReply, Held } from '@kallio/protocol';
@@ -10,8 +10,17 @@ import type { Claim } from '../store/claims.ts';
 import type { StoredResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 import { isoTime } from '../time.ts';
-import { type Judged, judge, judgeAside, signResult, signResultAside } from './appraise.ts';
-import { recordResult, steadyRecord } from './record.ts';
+import {
+  type Judged,
+  judge,
+  judgeAside,
+  judgeSupposing,
+  resultToSign,
+  signResult,
+  signResultAside,
+} from './appraise.ts';
+import { InStep } from './in-step.ts';
+import { recordResult, showsNothingNew, steadyRecord } from './record.ts';
 import type { Verifier } from './verifier.ts';
 
 /** The admitted claim on a name; `ATTESTER_NOT_ADMITTED`. */
@@ -79,26 +88,11 @@ export function submitEvidence(
   message: EvidenceMessage,
   now: Date,
 ): Promise<EvidenceReply> {
-  const { store, turns, nonces, config, policies } = verifier;
+  const { turns, nonces, config, policies } = verifier;
   return turns.take(attester, async () => {
-    const judged = await judgeAside(
-      verifier,
-      admittedClaim(store, attester),
-      message,
-      { purpose: 'attest' },
-      now,
-    );
-    const ear = await signResultAside(verifier, judged, now);
-    const { digest, record } =
-      (await recordSteadily(verifier, judged, ear, now)) ??
-      (await store.group(() =>
-        store.transaction(() => {
-          nonces.spend(judged.nonce);
-          // Stops evidence of an attester that was refused, or whose TPM was replaced, while it was judged.
-          if (admittedClaim(store, attester).claim !== judged.claim.claim) throw notAdmitted(attester);
-          return recordOutsideSessions(verifier, judged, ear, now);
-        }),
-      ));
+    const { judged, digest, record } =
+      (await recordSteadily(verifier, attester, message, now)) ??
+      (await recordAnything(verifier, attester, message, now));
     const { nextNonceSeconds } = config.attestation;
     const { nonce } = nonces.issue({ attester, purpose: 'attest' }, now, nextNonceSeconds);
     return {
@@ -111,31 +105,74 @@ export function submitEvidence(
   });
 }
 
+/** Evidence that was judged, and its result, which is on disk. */
+interface Recorded extends Pick<StoredResult, 'digest' | 'record'> {
+  readonly judged: Judged;
+}
+
 /**
- * Records steady evidence on another thread; undefined, and nothing written, for any other, and where things have changed
- * while it was judged: whoever records it then finds out what. Throws where the thread ended: it may be on disk then, as it
- * may be for whoever asks a server that was killed.
+ * Records steady evidence by one question to another thread. Undefined, and nothing written, for any other: for what shows
+ * something new, or comes to anything but a machine that is as well as before; where the quote's signature, which is taken to
+ * hold until then, does not; and where things have changed while it was judged. {@link recordAnything} finds out which.
+ * Throws where the thread ended: it may be on disk then, as it may be for whoever asks a server that was killed.
  * COMMIT POINT: once a result is returned it is on disk.
  */
 async function recordSteadily(
   verifier: Verifier,
-  judged: Judged,
-  ear: string,
+  attester: string,
+  message: EvidenceMessage,
   now: Date,
-): Promise<StoredResult | undefined> {
-  const steady = steadyRecord(verifier, judged, ear, now);
+): Promise<Recorded | undefined> {
+  // Logs are judged once.
+  if (!showsNothingNew(message)) return undefined;
+  await inStep.begin();
+  const claim = admittedClaim(verifier.store, attester);
+  const supposed = judgeSupposing(verifier, claim, message, { purpose: 'attest' }, now);
+  if (supposed === undefined) return undefined;
+  const { judged, question } = supposed;
+  await inStep.next();
+  const steady = steadyRecord(verifier, judged, now);
   if (steady === undefined) return undefined;
-  const { claim, attester } = judged.claim;
+  const { record, writes } = steady;
+  await inStep.next();
+  const signed = resultToSign(verifier, judged, now);
+  await inStep.next();
+  let digest: Digest | undefined;
   try {
-    if (!(await verifier.commits.commit(steady.writes))) return undefined;
+    digest = await verifier.commits.record({ verify: question, ...signed, writes });
   } catch (cause) {
     // Stops the attester's next evidence from being judged from where it was before.
-    verifier.store.continuity.forget(claim);
+    verifier.store.continuity.forget(claim.claim);
     throw cause;
   }
+  if (digest === undefined) return undefined;
   verifier.presence.heard(attester);
-  return steady.result;
+  return { judged, digest, record };
 }
+
+/** Records evidence of any kind. Its nonce is spent, whatever comes of it. */
+async function recordAnything(
+  verifier: Verifier,
+  attester: string,
+  message: EvidenceMessage,
+  now: Date,
+): Promise<Recorded> {
+  const { store, nonces } = verifier;
+  const claim = admittedClaim(store, attester);
+  const judged = await judgeAside(verifier, claim, message, { purpose: 'attest' }, now);
+  const ear = await signResultAside(verifier, judged, now);
+  const result = await store.group(() =>
+    store.transaction(() => {
+      nonces.spend(judged.nonce);
+      // Stops evidence of an attester that was refused, or whose TPM was replaced, while it was judged.
+      if (admittedClaim(store, attester).claim !== judged.claim.claim) throw notAdmitted(attester);
+      return recordOutsideSessions(verifier, judged, ear, now);
+    }),
+  );
+  return { judged, ...result };
+}
+
+const inStep = new InStep();
 
 /** What issues client certificates. */
 export interface CertificateIssuer {

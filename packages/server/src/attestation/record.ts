@@ -1,11 +1,13 @@
 import { digestOf, fromBase64, type Refusal, toBase64, utf8 } from '@kallio/codec';
+import type { EvidenceMessage } from '@kallio/evidence';
 import type { AppraisalBasis, AppraisalRecord, SubjectState } from '@kallio/protocol';
-import type { Write } from '@kallio/store';
+import type { LateWrite } from '@kallio/store';
 import { isTold, tellChanges } from '../events/changes.ts';
 import type { Claim } from '../store/claims.ts';
-import type { RestsOn, StoredResult } from '../store/results.ts';
+import type { RestsOn, StoredResult, UnsignedResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 import type { Judged } from './appraise.ts';
+import { SIGNED } from './steady-commits.ts';
 import type { Verifier } from './verifier.ts';
 
 /** Longest list of reasons that is kept; the first ones say what is wrong. */
@@ -23,7 +25,8 @@ export function recordResult(
   // A session keeps its evidence for as long as itself.
   if (session !== undefined)
     store.evidence.put(appraisal.evidenceDigest, claim.attester, now.getTime(), appraisal.evidence);
-  const { result, restsOn } = resultOf(store, judged, ear, session, now);
+  const { unsigned, restsOn } = resultOf(store, judged, session, now);
+  const result = { digest: digestOf(utf8(ear)), ear, ...unsigned };
   const changed = tellChanges(store, config, claim, result);
   store.results.insert(result, restsOn, !changed && session === undefined && saysNothingNew(judged));
   presence.heard(claim.attester);
@@ -34,10 +37,10 @@ export function recordResult(
   return result;
 }
 
-/** What there is to write of steady evidence, and the result in it. */
+/** What there is to write of steady evidence once its result is signed, and what is recorded of it. */
 export interface SteadyRecord {
-  readonly result: StoredResult;
-  readonly writes: readonly Write[];
+  readonly record: AppraisalRecord;
+  readonly writes: readonly LateWrite[];
 }
 
 /**
@@ -48,7 +51,6 @@ export interface SteadyRecord {
 export function steadyRecord(
   { store, config }: Verifier,
   judged: Judged,
-  ear: string,
   now: Date,
 ): SteadyRecord | undefined {
   const { claim, appraisal, nonce, previous, version } = judged;
@@ -56,50 +58,49 @@ export function steadyRecord(
   if (!appraisal.authentic || next === undefined || !saysNothingNew(judged)) return undefined;
   // Parts that are new would have to be written first, and could be tidied up again before they are in use.
   if (next.eventLog !== previous?.eventLog || next.inventory !== previous?.inventory) return undefined;
-  const { result, restsOn } = resultOf(store, judged, ear, undefined, now);
+  const { unsigned, restsOn } = resultOf(store, judged, undefined, now);
   const told = store.standings.get(claim.claim);
-  if (!isTold(told, config, result)) return undefined;
+  if (!isTold(told, config, unsigned)) return undefined;
   return {
-    result,
+    record: unsigned.record,
     writes: [
       store.spentNonces.spending(nonce.bytes, nonce.expiresAt),
-      store.results.insertingSteady(result, restsOn, told),
-      store.continuity.replacing(claim.claim, version, next, result.digest),
+      store.results.insertingSteady({ ...unsigned, ...SIGNED }, restsOn, told),
+      store.continuity.replacing(claim.claim, version, next, SIGNED.digest),
     ],
   };
 }
 
-/** The result as it is stored. What it rests on beside its evidence is kept first. */
+/** The result as it is stored once it is signed. What it rests on beside its evidence is kept first. */
 function resultOf(
   store: Store,
   judged: Judged,
-  ear: string,
   session: string | undefined,
   now: Date,
-): { readonly result: StoredResult; readonly restsOn: RestsOn } {
+): { readonly unsigned: UnsignedResult; readonly restsOn: RestsOn } {
   const { claim, appraisal } = judged;
   const { basis, previous } = basisOf(store, judged, now);
-  const result = {
-    digest: digestOf(utf8(ear)),
-    claim: claim.claim,
-    at: now.getTime(),
-    ear,
-    record: recordOf(judged, session, basis),
-  };
+  const unsigned = { claim: claim.claim, at: now.getTime(), record: recordOf(judged, session, basis) };
   const restsOn = {
     ...(session === undefined ? { evidence: appraisal.evidence } : {}),
     ...(previous === undefined ? {} : { previous }),
   };
-  return { result, restsOn };
+  return { unsigned, restsOn };
 }
 
 /** True for evidence of a machine that is well, on which nothing has happened since the evidence before. */
 function saysNothingNew({ appraisal, message, previous }: Judged): boolean {
-  const { eventLog, ima, instanceLog, inventory } = message;
   const subjects = [appraisal.platform, ...appraisal.instances.values()];
   return (
     subjects.every(({ state }) => state === 'VERIFIED') &&
     previous?.boot.resetCount === appraisal.boot?.resetCount &&
+    showsNothingNew(message)
+  );
+}
+
+/** True for a message that has nothing to show but its quote. */
+export function showsNothingNew({ eventLog, ima, instanceLog, inventory }: EvidenceMessage): boolean {
+  return (
     eventLog === undefined &&
     ima === undefined &&
     instanceLog.entries.length === 0 &&

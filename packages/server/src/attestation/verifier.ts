@@ -1,4 +1,3 @@
-import type { CommitThread } from '@kallio/store';
 import type { EccPublic } from '@kallio/tpm/structures';
 import type { ImageLookup } from '../images/references.ts';
 import type { Policies } from '../policies/policies.ts';
@@ -9,6 +8,7 @@ import type { Store } from '../store/store.ts';
 import type { Arithmetic } from './arithmetic.ts';
 import type { Nonces } from './nonces.ts';
 import type { Presence } from './presence.ts';
+import type { SteadyCommits } from './steady-commits.ts';
 import type { Turns } from './turns.ts';
 
 /** What appraising evidence works with. */
@@ -24,8 +24,7 @@ export interface Verifier {
   readonly turns: Turns;
   readonly presence: Presence;
   readonly arithmetic: Arithmetic;
-  /** Writes to the store on another thread. */
-  readonly commits: CommitThread;
+  readonly commits: SteadyCommits;
   /** Public areas of AKs by the AK's Name: an appraisal imports the key once for each array that it is handed. */
   readonly aks: Recent<string, Uint8Array>;
 }

@@ -3,7 +3,7 @@ import type { State } from '@kallio/protocol';
 import type { ServerCode } from '../codes.ts';
 import type { ServerConfig } from '../setup/config.ts';
 import type { Claim } from '../store/claims.ts';
-import type { StoredResult } from '../store/results.ts';
+import type { StoredResult, UnsignedResult } from '../store/results.ts';
 import type { Standing } from '../store/standings.ts';
 import type { Store } from '../store/store.ts';
 import { isoTime } from '../time.ts';
@@ -76,7 +76,7 @@ export function tellChanges(store: Store, config: ServerConfig, claim: Claim, re
 export function isTold(
   told: Standing | undefined,
   config: ServerConfig,
-  { at, record: { platform, instances } }: StoredResult,
+  { at, record: { platform, instances } }: UnsignedResult,
 ): told is Required<Standing> {
   if (told?.dueAt === undefined || told.dueAt > dueOf(config, at)) return false;
   if (platform.state !== 'VERIFIED' || told.platform !== platform.state) return false;

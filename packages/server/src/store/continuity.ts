@@ -1,3 +1,4 @@
+import type { SQLInputValue } from 'node:sqlite';
 import {
   type Continuity,
   continuityFromJson,
@@ -7,7 +8,7 @@ import {
 } from '@kallio/appraisal';
 import { type Digest, KallioError } from '@kallio/codec';
 import type { ProtocolCode } from '@kallio/protocol';
-import type { Database, Write } from '@kallio/store';
+import type { Database, Late, Write } from '@kallio/store';
 import { integer, optional, text } from '@kallio/store';
 import { Recent } from '../recent.ts';
 import { ContinuityParts } from './continuity-parts.ts';
@@ -69,7 +70,12 @@ export class ContinuityStore {
   }
 
   /** Writes a row where it is version `from` that is there. The parts that it names are written already. */
-  replacing(claim: number, from: number, value: Continuity, result: Digest): Write {
+  replacing<R extends Digest | Late>(
+    claim: number,
+    from: number,
+    value: Continuity,
+    result: R,
+  ): Write<SQLInputValue | R> {
     const { eventLog, inventory, ...others } = value;
     const before = this.#recent.get(claim)?.value;
     const log = eventLog === undefined ? undefined : this.#eventLogs.keep(eventLog, before?.eventLog);

@@ -1,6 +1,6 @@
 import { type Digest, decodeShape, parseDigest, parseJson } from '@kallio/codec';
 import { AppraisalRecord } from '@kallio/protocol';
-import type { Database, Write } from '@kallio/store';
+import type { Database, Late, LateWrite } from '@kallio/store';
 import { blob, integer, optional, type Row, text } from '@kallio/store';
 import { packed, unpacked } from './packed.ts';
 import type { Standing } from './standings.ts';
@@ -14,6 +14,9 @@ export interface StoredResult {
   readonly ear: string;
   readonly record: AppraisalRecord;
 }
+
+/** A result as it is before it is signed. */
+export type UnsignedResult = Omit<StoredResult, 'digest' | 'ear'>;
 
 /** What a result rests on, and nothing else does. */
 export interface RestsOn {
@@ -60,7 +63,11 @@ export class Results {
    * Writes the row of a steady result where its claim is still admitted, and what was last told of it is still the same:
    * otherwise there is more to say.
    */
-  insertingSteady(result: StoredResult, { evidence, previous }: RestsOn, told: Required<Standing>): Write {
+  insertingSteady(
+    result: UnsignedResult & { readonly digest: Late; readonly ear: Late },
+    { evidence, previous }: RestsOn,
+    told: Required<Standing>,
+  ): LateWrite {
     return {
       sql: `INSERT INTO results (digest, claim, at, steady, ear, record, evidence, previous)
          SELECT ?, c.claim, ?, 1, ?, ?, ?, ? FROM claims AS c JOIN standings AS s ON s.claim = c.claim

@@ -13,18 +13,19 @@ const PSS = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RS
  * names its scheme, the signature must be of that scheme.
  */
 export function verifySignature(key: TpmtPublic, message: Uint8Array, signature: TpmtSignature): void {
-  requireScheme(key, signature);
-  const { verifyKey, bytes } = preparedFor(key, signature);
-  if (!verify(signature.hash, message, verifyKey, bytes)) throw invalid();
+  if (!verify(...verifyQuestion(key, message, signature))) throw invalid();
 }
 
-/** `crypto.verify` on another thread. */
-export type VerifyAside = (
+/** What `crypto.verify` is asked. */
+export type VerifyQuestion = readonly [
   hash: TpmtSignature['hash'],
   message: Uint8Array,
   key: VerifyKey,
   signature: Uint8Array,
-) => Promise<boolean>;
+];
+
+/** `crypto.verify` on another thread. */
+export type VerifyAside = (...question: VerifyQuestion) => Promise<boolean>;
 
 /** As `crypto.verify` takes it. */
 export type VerifyKey =
@@ -38,9 +39,21 @@ export async function verifySignatureAside(
   signature: TpmtSignature,
   verifyAside: VerifyAside,
 ): Promise<void> {
+  if (!(await verifyAside(...verifyQuestion(key, message, signature)))) throw invalid();
+}
+
+/**
+ * All that is left to ask of `crypto.verify`: the signature is of the key's scheme, and the key can be imported. Throws what
+ * `verifySignature` throws before it does the arithmetic.
+ */
+export function verifyQuestion(
+  key: TpmtPublic,
+  message: Uint8Array,
+  signature: TpmtSignature,
+): VerifyQuestion {
   requireScheme(key, signature);
   const { verifyKey, bytes } = preparedFor(key, signature);
-  if (!(await verifyAside(signature.hash, message, verifyKey, bytes))) throw invalid();
+  return [signature.hash, message, verifyKey, bytes];
 }
 
 function requireScheme(key: TpmtPublic, signature: TpmtSignature): void {

@@ -13,7 +13,13 @@ export {
   signingAuthority,
   signingPolicy,
 } from '../software/signing-policy.ts';
-export { type VerifyAside, verifySignature, verifySignatureAside } from '../software/verify.ts';
+export {
+  type VerifyAside,
+  type VerifyQuestion,
+  verifyQuestion,
+  verifySignature,
+  verifySignatureAside,
+} from '../software/verify.ts';
 export { type CurveName, type HashName, hashBytes, hashId, hashName } from './algorithms.ts';
 export {
   type CertifyAttest,
