@@ -1,4 +1,4 @@
-import { MAX_BUNDLE, parseImagePolicy, verifyImage } from '@kallio/signature';
+import { MAX_BUNDLE, parseImagePolicy, type SignedSource, verifyImage } from '@kallio/signature';
 import { pemOf } from '@kallio/tlog';
 import type { Context } from './context.ts';
 import { readBounded, readJson, writeFile } from './files.ts';
@@ -13,11 +13,17 @@ export interface VerifyFlags {
   readonly evidence?: boolean;
 }
 
-/** Judges an image and tells the verdict. */
-export async function verify(context: Context, image: string, flags: VerifyFlags): Promise<void> {
-  const policy = parseImagePolicy(readJson(flags.policy));
+/** Judges an image and tells the verdict. What the source is asked `ahead` is on its way while the policy is read. */
+export async function verify(
+  context: Context,
+  image: string,
+  flags: VerifyFlags,
+  ahead: (source: SignedSource, reference: string) => Promise<SignedSource> = async (source) => source,
+): Promise<void> {
   const named = namedImage(image);
-  const verdict = await verifyImage(named.reference, await named.open(), policy, new Date(), {
+  const source = await ahead(await named.open(), named.reference);
+  const policy = parseImagePolicy(readJson(flags.policy));
+  const verdict = await verifyImage(named.reference, source, policy, new Date(), {
     ...(flags.bundle === undefined ? {} : { bundle: readBounded(flags.bundle, MAX_BUNDLE) }),
     ...(flags.proof === undefined ? {} : { proof: readBounded(flags.proof, MAX_BUNDLE) }),
     evidence: flags.evidence === true,

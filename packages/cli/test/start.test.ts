@@ -14,6 +14,8 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -196,6 +198,54 @@ describe('a command that is bundled by itself', () => {
     // Code that was compiled of another text is not run for this one.
     writeFileSync(program(), `process.stdout.write('by itself, again');`);
     expect(await verify()).toBe('by itself, again');
+  });
+
+  it('is one file, and loads others only where it needs them', () => {
+    const text = readFileSync(program(), 'utf8');
+    expect(text).toMatch(/=>require\("\.\//);
+    expect(text).not.toMatch(/(?<!=>)require\("\.\//);
+    expect(text).not.toMatch(/\bimport\(/);
+  });
+
+  it('keeps what a whole run compiled rather than what another did, and from then on keeps that', async () => {
+    const kept = () => {
+      const [name = ''] = readdirSync(dirname(program())).filter((file) => file.startsWith('verify.js.v'));
+      return readFileSync(join(dirname(program()), name));
+    };
+    writeFileSync(program(), `process.exitCode = process.argv[3] === 'part' ? 1 : 0;`);
+    const start = async (whole: boolean, arg = whole ? 'whole' : 'part') => {
+      await said(BIN, 'verify', arg);
+      return kept();
+    };
+    const part = await start(false);
+    expect(part.at(-1)).toBe(0);
+    expect(await start(false)).toEqual(part);
+    expect(await start(false, '--help')).toEqual(part);
+    const whole = await start(true);
+    expect(whole.at(-1)).toBe(1);
+    expect(await start(false)).toEqual(whole);
+    // What V8 can't use is made anew.
+    writeFileSync(`${program()}.${process.version}-${process.arch}`, 'nonsense');
+    expect((await start(false)).at(-1)).toBe(0);
+  });
+
+  it('asks the registry while it reads the policy, and waits for no answer where that is no policy', async () => {
+    const asked: string[] = [];
+    const silent = createServer((request) => void asked.push(request.url ?? ''));
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as AddressInfo;
+    const image = `127.0.0.1:${port}/app@sha256:${'0'.repeat(64)}`;
+    writeFileSync(at('none.json'), '{}');
+    const started = Date.now();
+    expect(await said(BIN, 'verify', image, '--policy', at('none.json'))).toContain('IMAGE_POLICY_INVALID');
+    // To wait for an answer takes a minute.
+    expect(Date.now() - started).toBeLessThan(30_000);
+    expect(asked.map((path) => path.split('/')[3]).sort()).toEqual(['manifests', 'referrers']);
+    const late = said(BIN, 'verify', image, '--policy', at('policy.json'));
+    await vi.waitFor(() => expect(asked).toHaveLength(4));
+    silent.closeAllConnections();
+    await new Promise((resolve) => silent.close(resolve));
+    expect(await late).toContain('OCI_UNREACHABLE');
   });
 
   it('goes on where other sources change, and no further where its own do', async () => {

@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { type Digest, digestOf, isDigest, parseJson } from '@kallio/codec';
 import { ociError } from './error.ts';
 import { type Descriptor, MAX_MANIFEST, MEDIA, parseManifest, REFERENCE_NAME } from './manifest.ts';
-import { type ImageSource, requireContent } from './source.ts';
+import { type ImageSource, requireContent, requireDigest } from './source.ts';
 
 /** An OCI image layout on disk (image specification 1.1, "Image Layout"), as builders leave it. */
 export interface Layout extends ImageSource {
   /** What its index names, in order. */
   readonly manifests: readonly Descriptor[];
+  /** The blob of a digest, at most so long; undefined where there is none. */
+  content(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined>;
 }
 
 /** Opens an image layout. */
@@ -47,6 +49,14 @@ export async function openLayout(dir: string): Promise<Layout> {
       return requireContent(new Uint8Array(await readFile(file)), descriptor);
     },
 
+    async content(digest, maxBytes) {
+      const file = path(digest);
+      const size = await sizeOf(file);
+      if (size === undefined) return undefined;
+      if (size > maxBytes) throw ociError('OCI_TOO_LARGE', `${digest} is longer than ${maxBytes} bytes.`);
+      return requireDigest(new Uint8Array(await readFile(file)), digest);
+    },
+
     async stream(descriptor) {
       return createReadStream(path(descriptor.digest));
     },
@@ -73,6 +83,16 @@ function mediaTypeOf(bytes: Uint8Array): string {
   const json = parseJson(bytes, { maxBytes: MAX_MANIFEST });
   const said = typeof json === 'object' && json !== null && 'mediaType' in json ? json.mediaType : undefined;
   return typeof said === 'string' ? said : MEDIA.manifest;
+}
+
+/** The length of a file; undefined where there is none. */
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size;
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    throw ociError('OCI_LAYOUT', `This is no whole image layout: ${path} can’t be read.`, { cause });
+  }
 }
 
 async function small(path: string): Promise<Uint8Array> {

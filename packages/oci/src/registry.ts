@@ -1,10 +1,18 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Digest, digestOf, isDigest, KallioError } from '@kallio/codec';
 import { ociError } from './error.ts';
-import { type Answer, exchange, type Streamed } from './exchange.ts';
+import { exchange } from './exchange.ts';
+import type { Answer, Question, Streamed } from './http/connection.ts';
 import { type Descriptor, MAX_MANIFEST, MEDIA, parseManifest } from './manifest.ts';
 import { isLoopback } from './reference.ts';
-import { checkedStream, collect, type FoundManifest, type ImageSource, requireContent } from './source.ts';
+import {
+  checkedStream,
+  collect,
+  type FoundManifest,
+  type ImageSource,
+  requireContent,
+  requireDigest,
+} from './source.ts';
 import type { ImageTarget } from './target.ts';
 
 const ACCEPT = [MEDIA.index, MEDIA.manifest, MEDIA.dockerList, MEDIA.dockerManifest].join(', ');
@@ -73,6 +81,13 @@ export class Repository implements ImageSource, ImageTarget {
     return requireContent(bytes, descriptor);
   }
 
+  async content(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined> {
+    const response = await this.#get(`/blobs/${digest}`, {}, maxBytes);
+    return response === undefined
+      ? undefined
+      : requireDigest(await collect(response.body, maxBytes, digest), digest);
+  }
+
   async stream(descriptor: Descriptor): Promise<AsyncIterable<Uint8Array>> {
     const response = await this.#get(`/blobs/${descriptor.digest}`, {}, descriptor.size);
     if (response === undefined) {
@@ -98,7 +113,7 @@ export class Repository implements ImageSource, ImageTarget {
 
   async #hasBlob(digest: Digest): Promise<boolean> {
     const there = await this.#send('HEAD', `${this.#base}/blobs/${digest}`);
-    await there.drop();
+    there.drop();
     return there.status === 200;
   }
 
@@ -106,7 +121,7 @@ export class Repository implements ImageSource, ImageTarget {
     const start = await this.#send('POST', `${this.#base}/blobs/uploads/`);
     const location = start.header('location');
     if (start.status !== 202 || location === undefined) throw this.#failure('start an upload', start);
-    await start.drop();
+    start.drop();
     const url = this.#led(new URL(this.#base), location);
     url.searchParams.set('digest', digest);
     const done = await this.#send('PUT', url.toString(), {
@@ -114,7 +129,7 @@ export class Repository implements ImageSource, ImageTarget {
       headers: { 'content-type': 'application/octet-stream' },
     });
     if (done.status !== 201) throw this.#failure('store a blob', done);
-    await done.drop();
+    done.drop();
   }
 
   /** Puts a manifest there, by tag or by its digest. */
@@ -125,7 +140,7 @@ export class Repository implements ImageSource, ImageTarget {
       headers: { 'content-type': mediaType },
     });
     if (done.status !== 201) throw this.#failure('store a manifest', done);
-    await done.drop();
+    done.drop();
     return digest;
   }
 
@@ -152,7 +167,7 @@ export class Repository implements ImageSource, ImageTarget {
       headers: { 'content-type': MEDIA.manifest },
     });
     if (response.status !== 201) throw this.#failure('store a referrer', response);
-    await response.drop();
+    response.drop();
     const digest = digestOf(manifest);
     // A registry that keeps the list itself says so (specification 1.1, "Pushing Manifests with Subject").
     if (response.header('oci-subject') === undefined) {
@@ -227,7 +242,7 @@ export class Repository implements ImageSource, ImageTarget {
     const response = await this.#send('GET', `${this.#base}${path}`, { headers, size });
     if (response.status === 200) return response;
     if (response.status !== 404) throw this.#failure(`read ${path}`, response);
-    await response.drop();
+    response.drop();
     return undefined;
   }
 
@@ -255,7 +270,7 @@ export class Repository implements ImageSource, ImageTarget {
       const elsewhere = REDIRECTS.has(answer.status) && location !== undefined;
       // What is sent stays here: only reading is led elsewhere.
       if (!elsewhere || method === 'POST' || method === 'PUT') return answer;
-      await answer.drop();
+      answer.drop();
       url = this.#led(url, location);
       // Attack: round and round.
       if (redirects >= MAX_REDIRECTS) throw this.#astray();
@@ -284,7 +299,7 @@ export class Repository implements ImageSource, ImageTarget {
     return ociError('OCI_REGISTRY', `The registry ${this.registry} leads to where it is not followed.`);
   }
 
-  async #ask(question: Parameters<typeof exchange>[0]): Promise<Answer> {
+  async #ask(question: Question): Promise<Answer> {
     try {
       const answer = await exchange(question);
       return { ...answer, body: this.#unbroken(answer.body) };
@@ -312,7 +327,7 @@ export class Repository implements ImageSource, ImageTarget {
   }
 
   #failure(what: string, response: Answer): Error {
-    void response.drop();
+    response.drop();
     return ociError(
       'OCI_REGISTRY',
       `The registry ${this.registry} answered ${response.status} when asked to ${what}.`,

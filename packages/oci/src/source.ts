@@ -30,7 +30,11 @@ export function requireContent(
       pointer: digest,
     });
   }
-  // Attack: a registry (or who sits before it) gives other bytes for a digest.
+  return requireDigest(bytes, digest);
+}
+
+/** Refuses bytes that are not the content of a digest. Attack: a registry (or who sits before it) gives others. */
+export function requireDigest(bytes: Uint8Array, digest: Digest): Uint8Array {
   if (digestOf(bytes) !== digest) {
     throw ociError('OCI_DIGEST_MISMATCH', `What was given for ${digest} is something else.`, {
       pointer: digest,
@@ -45,14 +49,21 @@ export async function collect(
   maxBytes: number,
   what: string,
 ): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
+  // As long as what has come, or twice that: what comes byte by byte would take a hundred times its length as pieces.
+  let all = new Uint8Array(0);
   let length = 0;
   for await (const chunk of stream) {
-    length += chunk.length;
-    if (length > maxBytes) throw ociError('OCI_TOO_LARGE', `${what} is longer than ${maxBytes} bytes.`);
-    chunks.push(chunk);
+    const end = length + chunk.length;
+    if (end > maxBytes) throw ociError('OCI_TOO_LARGE', `${what} is longer than ${maxBytes} bytes.`);
+    if (end > all.length) {
+      const longer = new Uint8Array(Math.max(end, Math.min(2 * all.length, maxBytes)));
+      longer.set(all.subarray(0, length));
+      all = longer;
+    }
+    all.set(chunk, length);
+    length = end;
   }
-  return new Uint8Array(Buffer.concat(chunks));
+  return length === all.length ? all : all.slice(0, length);
 }
 
 /**

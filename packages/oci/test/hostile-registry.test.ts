@@ -292,6 +292,28 @@ describe('a list of referrers', () => {
   });
 });
 
+describe('a blob whose length nobody said', () => {
+  const bytes = utf8('what was signed');
+  const content = (maxBytes = bytes.length) => repository().content(digestOf(bytes), maxBytes);
+
+  it('is had by its digest, and is not there where there is none', async () => {
+    await expect(content()).resolves.toBeUndefined();
+    serveBlob(bytes);
+    await expect(content()).resolves.toEqual(bytes);
+  });
+
+  it('is refused where it is longer than may be, is another, or can’t be had', async () => {
+    serveBlob(bytes);
+    await expect(content(bytes.length - 1)).rejects.toThrow(refusal('OCI_TOO_LARGE'));
+    for (const other of [utf8('what was signeD'), bytes.slice(1), new Uint8Array()]) {
+      serveBlob(other, bytes);
+      await expect(content()).rejects.toThrow(refusal('OCI_DIGEST_MISMATCH'));
+    }
+    answers.set(`/blobs/${digestOf(bytes)}`, { status: 500 });
+    await expect(content()).rejects.toThrow(refusal('OCI_REGISTRY'));
+  });
+});
+
 describe('credentials', () => {
   const auth = { username: 'builder', password: 'secret' };
   it('go to the registry, and not to where it redirects', async () => {

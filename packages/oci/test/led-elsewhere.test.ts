@@ -5,6 +5,7 @@ import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { digestOf, utf8 } from '@kallio/codec';
 import { createAuthority, issueServerCertificate } from '@kallio/pki';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { exchange } from '../src/exchange.ts';
 import { MEDIA, Repository } from '../src/index.ts';
 
 /*
@@ -111,6 +112,33 @@ describe('a registry', () => {
       'GET',
       'PUT',
     ]);
+  });
+
+  it('whose certificate is of another name, or of nobody who is known, is told nothing', async () => {
+    const ask = (server: Server, name: string) =>
+      exchange({
+        method: 'GET',
+        url: new URL(`https://${name}:${portOf(server)}/there`),
+        headers: { authorization: 'Basic secret' },
+        budgetMs: 5000,
+      });
+    const honest = await ask(secure, ELSEWHERE);
+    expect([honest.status, came.length]).toEqual([200, 1]);
+    honest.drop();
+    came = [];
+    await expect(ask(secure, '127.0.0.1')).rejects.toMatchObject({ code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
+    const now = new Date();
+    const authority = await createAuthority('nobody', now, 1);
+    const { certificate, key } = await issueServerCertificate(authority, {
+      names: [ELSEWHERE],
+      now,
+      days: 1,
+    });
+    const nobody = createTlsServer({ cert: certificate, key }, answers('nobody'));
+    await new Promise<void>((resolve) => nobody.listen(0, ELSEWHERE, resolve));
+    await expect(ask(nobody, ELSEWHERE)).rejects.toThrow(/certificate/);
+    await new Promise((resolve) => nobody.close(resolve));
+    expect(came).toEqual([]);
   });
 
   it('that would go on in another protocol is one that does not answer', async () => {

@@ -189,6 +189,20 @@ describe('the file manifest of a real image', () => {
   });
 });
 
+describe('a layout', () => {
+  it('has a blob by its digest alone, where its file holds that and is not too long', async () => {
+    const { digest, size } = image.config.descriptor;
+    const file = join(dir, 'layout/blobs/sha256', digest.slice('sha256:'.length));
+    await expect(layout.content(digest, size)).resolves.toEqual(image.config.bytes);
+    await expect(layout.content(digest, size - 1)).rejects.toMatchObject({ code: 'OCI_TOO_LARGE' });
+    await expect(layout.content(digestOf(new Uint8Array(9)), size)).resolves.toBeUndefined();
+    writeFileSync(file, image.config.bytes.toReversed());
+    await expect(layout.content(digest, size)).rejects.toMatchObject({ code: 'OCI_DIGEST_MISMATCH' });
+    writeFileSync(file, image.config.bytes);
+    await expect(layout.content(digest, size)).resolves.toEqual(image.config.bytes);
+  });
+});
+
 describe('a root file system', () => {
   it('is told apart from the image by every kind of change', async () => {
     const path = join(root, 'opt/app/one');

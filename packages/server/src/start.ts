@@ -58,7 +58,10 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
   };
   try {
     undo.push(lockDataDir(layout.lock));
-    const store = openStore(layout.store);
+    const logger = createLogger(config.logLevel);
+    const store = openStore(layout.store, (upgrade) =>
+      logger.info(upgrade, 'bringing the store to a newer schema: of gigabytes this takes minutes'),
+    );
     undo.push(() => store.close());
     const logKey = new Uint8Array(
       createPublicKey(loaded.logKeys.p256).export({ format: 'der', type: 'spki' }),
@@ -68,7 +71,6 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     undo.push(() => log.close());
     await addFirstEntry(log);
 
-    const logger = createLogger(config.logLevel);
     const secureContext = async () => {
       const pem = await serverTls(layout, config.names, clock());
       return {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { zstdCompressSync } from 'node:zlib';
 import { type Digest, digestOf, utf8 } from '@kallio/codec';
+import type { Upgrade } from '@kallio/store';
 import { expect, it } from 'vitest';
 import { MIGRATIONS } from '../src/store/migrations.ts';
 import { openStore } from '../src/store/store.ts';
@@ -130,7 +131,13 @@ it('takes over a store in which evidence and what was kept stood by themselves',
   older.prepare('INSERT INTO spent_nonces (nonce, expires_at) VALUES (?, ?)').run(utf8('spent'), T);
   older.close();
 
-  const store = openStore(path);
+  const upgrades: Upgrade[] = [];
+  const store = openStore(path, (upgrade) => upgrades.push(upgrade));
+  // Before it takes its time, and the next time not any more.
+  expect(upgrades).toEqual([{ from: steps.length, to: MIGRATIONS.length }]);
+  openStore(path, (upgrade) => upgrades.push(upgrade)).close();
+  openStore(join(dir, 'new.sqlite'), (upgrade) => upgrades.push(upgrade)).close();
+  expect(upgrades).toHaveLength(1);
   expect(store.results.restsOn(digest('first'))).toEqual({});
   expect(store.evidence.get(digest('of a session'))).toEqual(utf8('of a session'));
   expect(store.results.restsOn(digest('second'))).toEqual({ evidence: utf8('of none'), previous: '{"n":1}' });

@@ -46,6 +46,8 @@ const PREDICATE_ANNOTATION = 'dev.sigstore.bundle.predicateType';
 export interface SignedSource extends ImageSource {
   /** What says that it belongs to `subject`, of these artifact types, each type's together. */
   referrers(subject: Digest, ...artifactTypes: readonly string[]): Promise<readonly Descriptor[]>;
+  /** The blob of a digest, of a length that nobody said, but at most so long; undefined where there is none. */
+  content(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined>;
 }
 
 /** An image that may run, with everything that was read and checked on the way. */
@@ -95,6 +97,7 @@ export function layoutSource(layout: Layout): SignedSource {
     manifest: (reference) => layout.manifest(reference),
     blob: (descriptor, maxBytes) => layout.blob(descriptor, maxBytes),
     stream: (descriptor) => layout.stream(descriptor),
+    content: (digest, maxBytes) => layout.content(digest, maxBytes),
     async referrers(subject, ...artifactTypes) {
       const found: Descriptor[] = [];
       for (const type of artifactTypes) {
@@ -188,7 +191,7 @@ export async function verifyImage(
     // Stops reference values for instances that are not of this image.
     const files = await trail.wait(
       'file-manifest',
-      () => findFileManifest(image, attached, verdict.fileManifestDigest),
+      () => findFileManifest(image, source, verdict.fileManifestDigest),
       (manifest) => `${manifest.files.length} files`,
     );
     if (options.evidence === true) {
@@ -321,19 +324,15 @@ async function findEvidence(attached: Attached, image: AcceptedImage): Promise<S
   throw refusal;
 }
 
-/** The file manifest that the signature names: as attached, or else from the layers themselves. */
+/** The file manifest that the signature names: as it lies there, or else from the layers themselves. */
 async function findFileManifest(
   image: ImageContents,
-  attached: Attached,
+  source: SignedSource,
   digest: Digest,
 ): Promise<FileManifest> {
-  const { source } = attached;
-  const listed = await attached.of(FILE_MANIFEST_TYPE);
-  for (const candidate of listed.slice(0, MAX_CANDIDATES)) {
-    const blob = await attached.blobOf(candidate, FILE_MANIFEST_TYPE);
-    // Its digest is signed, so its content is: whoever attached it.
-    if (blob?.digest === digest) return parseFileManifest(await source.blob(blob, MAX_FILE_MANIFEST));
-  }
+  // Its digest is signed, so its content is: whoever put it there, and whatever the manifest says that attaches it.
+  const there = await source.content(digest, MAX_FILE_MANIFEST);
+  if (there !== undefined) return parseFileManifest(there);
   const made = await fileManifest(source, image);
   if (fileManifestDigest(made) === digest) return made;
   throw signatureError(

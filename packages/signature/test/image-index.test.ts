@@ -40,6 +40,9 @@ class Memory implements SignedSource, ImageTarget {
   async blob({ digest }: Descriptor): Promise<Uint8Array> {
     return this.blobs.get(digest) ?? new Uint8Array();
   }
+  async content(digest: Digest): Promise<Uint8Array | undefined> {
+    return this.blobs.get(digest);
+  }
   async stream({ digest }: Descriptor): Promise<AsyncIterable<Uint8Array>> {
     const bytes = this.blobs.get(digest) ?? new Uint8Array();
     return (async function* () {

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Digest, digestOf, utf8 } from '@kallio/codec';
+import { type Digest, digestOf, KallioError, utf8 } from '@kallio/codec';
 import {
   FILE_MANIFEST_TYPE,
   fileManifest,
@@ -13,7 +13,7 @@ import {
   Repository,
   walkImage,
 } from '@kallio/oci';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import {
   BUNDLE_MEDIA_TYPE,
   bundleArtifact,
@@ -176,6 +176,29 @@ describe.skipIf(!hasRegistry)('images in a registry (skipped where docker-regist
     const verdict = await judge(target);
     expect(verdict.refusal?.code).toBe('IMAGE_FILE_MANIFEST');
     expect(verdict.steps.at(-1)).toMatchObject({ step: 'file-manifest', ok: false });
+  });
+
+  test('are accepted with the file manifest that was signed, whatever is attached beside it', async () => {
+    const { target, subject, claims } = await signed('manifest-lies-there');
+    const files = { version: 'kallio-file-manifest-v1' as const, files: [] };
+    const bytes = fileManifestBytes(files);
+    const fileManifest = { digest: digestOf(bytes), files: 0 };
+    const { bundle } = await build(server, key, { claims: { ...claims, fileManifest } });
+    await publishReferrer(target, subject, bundleArtifact(bundle));
+    await publishReferrer(target, subject, { type: FILE_MANIFEST_TYPE, bytes: utf8('of somebody else') });
+    expect((await judge(target)).refusal?.code).toBe('IMAGE_FILE_MANIFEST');
+    // No manifest names it: what is signed is its digest.
+    await target.pushBlob(bytes);
+    expect(await judge(target)).toMatchObject({ ok: true, fileManifest: files });
+    // Attack: the registry gives other bytes for it. The layers are no way around.
+    const lying = vi.spyOn(target, 'content').mockImplementation(async () => {
+      throw new KallioError('OCI_DIGEST_MISMATCH', 'What was given is something else.');
+    });
+    const verdict = await judge(target);
+    expect(verdict.refusal?.code).toBe('OCI_DIGEST_MISMATCH');
+    expect(verdict.steps.at(-1)).toMatchObject({ step: 'file-manifest', ok: false });
+    lying.mockRestore();
+    expect((await judge(target)).ok).toBe(true);
   });
 
   test('of another platform are refused before anything is fetched for them', async () => {

@@ -5,6 +5,12 @@ import { integer } from './row.ts';
 import { BUSY_MS, SETTINGS } from './settings.ts';
 import type { Write } from './write.ts';
 
+/** A file's schema, before and after it is brought up to date. */
+export interface Upgrade {
+  readonly from: number;
+  readonly to: number;
+}
+
 /**
  * One SQLite file in WAL mode. `synchronous = FULL`: when a transaction has returned, it survives a power cut. Servers
  * rely on that everywhere: an answer is sent only after the transaction behind it has returned.
@@ -17,13 +23,14 @@ export class Database {
 
   /**
    * Opens or makes the file and brings its schema up to date. Step N of `migrations` brings a file of `user_version` N
-   * to N + 1. `STORE_TOO_NEW` when the file knows more steps than that.
+   * to N + 1. `STORE_TOO_NEW` when the file knows more steps than that. `onUpgrade` is told first of a file that is not new:
+   * of gigabytes, a step may take minutes.
    */
-  constructor(path: string, migrations: readonly string[]) {
+  constructor(path: string, migrations: readonly string[], onUpgrade?: (upgrade: Upgrade) => void) {
     this.#db = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: BUSY_MS });
     try {
       this.#db.exec(SETTINGS);
-      this.#migrate(migrations);
+      this.#migrate(migrations, onUpgrade);
     } catch (error) {
       this.#db.close();
       throw error;
@@ -111,7 +118,7 @@ export class Database {
     this.#db.close();
   }
 
-  #migrate(migrations: readonly string[]): void {
+  #migrate(migrations: readonly string[], onUpgrade?: (upgrade: Upgrade) => void): void {
     this.transaction(() => {
       const row = this.#db.prepare('PRAGMA user_version').get() ?? {};
       const version = integer(row, 'user_version');
@@ -122,6 +129,7 @@ export class Database {
           { hint: 'Run the newer server that wrote it, or restore a backup.' },
         );
       }
+      if (version > 0 && version < migrations.length) onUpgrade?.({ from: version, to: migrations.length });
       for (const step of migrations.slice(version)) this.#db.exec(step);
       this.#db.exec(`PRAGMA user_version = ${migrations.length}`);
     });

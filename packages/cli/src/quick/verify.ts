@@ -1,7 +1,8 @@
+import { askAhead, type SignedSource } from '@kallio/signature';
 import type { Context } from '../context.ts';
 import { EXIT } from '../output/exit.ts';
 import { Output } from '../output/output.ts';
-import { processStreams } from '../output/streams.ts';
+import { directStreams } from '../output/streams.ts';
 import { verify } from '../verifying.ts';
 import { type Asked, plainFlags } from './flags.ts';
 
@@ -25,13 +26,20 @@ async function run(): Promise<void> {
 
 /** As the whole command does it. */
 async function judge({ image, flags, json }: Asked): Promise<number> {
-  const context: Context = { output: new Output(processStreams(), json), exit: EXIT.ok };
+  const context: Context = { output: new Output(directStreams(), json), exit: EXIT.ok };
   try {
-    await verify(context, image, flags);
+    await verify(context, image, flags, askFirst);
     return context.exit;
   } catch (error) {
     return context.output.failure(error);
   }
+}
+
+/** Asks, and lets the questions go out: what this command is made of is loaded and read while they are answered. */
+async function askFirst(source: SignedSource, reference: string): Promise<SignedSource> {
+  const asked = askAhead(source, reference);
+  await new Promise((resolve) => setImmediate(resolve));
+  return asked;
 }
 
 void run();

@@ -1,4 +1,4 @@
-import { Database, GroupCommit } from '@kallio/store';
+import { Database, GroupCommit, type Upgrade } from '@kallio/store';
 import { BasisStore } from './basis.ts';
 import { Certificates } from './certificates.ts';
 import { Challenges } from './challenges.ts';
@@ -42,9 +42,9 @@ export interface Store {
   close(): void;
 }
 
-/** Opens the store at this path, bringing its schema up to date. */
-export function openStore(path: string): Store {
-  const db = new Database(path, MIGRATIONS);
+/** Opens the store at this path, bringing its schema up to date; `onUpgrade` is told before that takes its time. */
+export function openStore(path: string, onUpgrade?: (upgrade: Upgrade) => void): Store {
+  const db = new Database(path, MIGRATIONS, onUpgrade);
   const commits = new GroupCommit(db);
   const events = new Events(db);
   return {
