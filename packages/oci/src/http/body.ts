@@ -1,6 +1,8 @@
 /** Most that is kept of a body before its connection is paused: bytes, and pieces, which may be of one byte each. */
 const MAX_HELD = 256 * 1024;
 const MAX_PIECES = 1024;
+/** More pieces than these are given as one. */
+const MANY_PIECES = 16;
 
 /** What a body does with the connection that brings it. */
 export interface Tap {
@@ -55,11 +57,9 @@ export class Body implements AsyncIterable<Uint8Array> {
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     try {
       for (;;) {
-        const piece = this.#pieces.shift();
-        if (piece !== undefined) {
-          this.#held -= piece.length;
-          yield piece;
-        } else if (this.#over === 'whole') return;
+        const piece = this.#piece();
+        if (piece !== undefined) yield piece;
+        else if (this.#over === 'whole') return;
         else if (this.#over !== undefined) throw this.#over;
         else await this.#more();
       }
@@ -67,6 +67,17 @@ export class Body implements AsyncIterable<Uint8Array> {
       // Who stops reading wants nothing more of it.
       this.drop(false);
     }
+  }
+
+  /** What is given next. Attack: a body of many small pieces, each of which its reader handles by itself. */
+  #piece(): Buffer | undefined {
+    if (this.#pieces.length > MANY_PIECES) {
+      this.#held = 0;
+      return Buffer.concat(this.#pieces.splice(0));
+    }
+    const piece = this.#pieces.shift();
+    this.#held -= piece?.length ?? 0;
+    return piece;
   }
 
   #flow(): void {

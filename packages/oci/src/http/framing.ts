@@ -1,4 +1,4 @@
-import { type Framing, MAX_HEAD } from './head.ts';
+import { FIELD, type Framing, MAX_HEAD } from './head.ts';
 
 /** Finds where a body ends in the bytes that a connection brings. */
 export interface BodyReader {
@@ -37,7 +37,13 @@ class Counted implements BodyReader {
   }
 }
 
-const SIZE = /^([0-9A-Fa-f]{1,8})(?:[\t ]*;[\t -~\x80-\xff]*)?$/;
+/** Longest line that says a chunk's size. Attack: a long one before each byte, which is a body that takes long to end. */
+const MAX_SIZE_LINE = 256;
+/** A chunk's size, and extensions without spaces between their parts, which nobody should send. */
+const SIZE =
+  /^([0-9A-Fa-f]{1,8})(?:;[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+|"[\t !#-[\]-~\x80-\xff]*"))?)*$/;
+/** Attack: a trailer that somebody on the way takes for the end of another body (RFC 9110 section 6.5.1). */
+const FRAMES = /^(?:content-length|transfer-encoding):/i;
 
 /** A body in chunks (RFC 9112 section 7.1): extensions and trailers are read over, and bounded. */
 class Chunked implements BodyReader {
@@ -60,7 +66,8 @@ class Chunked implements BodyReader {
       }
       const end = bytes.indexOf(0x0a, at);
       this.#line += bytes.toString('latin1', at, end === -1 ? bytes.length : end);
-      if (this.#line.length > MAX_HEAD) throw new Error('a line between the answer’s chunks is too long');
+      if (this.#line.length > (this.#expects === 'trailers' ? MAX_HEAD : MAX_SIZE_LINE))
+        throw new Error('a line between the answer’s chunks is too long');
       if (end === -1) return undefined;
       at = end + 1;
       if (!this.#line.endsWith('\r')) throw new Error('a line between the answer’s chunks does not end');
@@ -76,6 +83,8 @@ class Chunked implements BodyReader {
     if (this.#expects === 'trailers') {
       this.#trailers += line.length;
       if (this.#trailers > MAX_HEAD) throw new Error('the answer’s trailers are too long');
+      if (line !== '' && (!FIELD.test(line) || FRAMES.test(line)))
+        throw new Error('a trailer of the answer is malformed');
       return line === '';
     }
     if (this.#expects === 'end of data') {

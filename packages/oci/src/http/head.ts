@@ -16,7 +16,8 @@ export interface Head {
 export type Framing = number | 'chunked' | 'connection';
 
 const STATUS = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t -~\x80-\xff]*)?$/;
-const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)$/;
+/** A header's line, or a trailer's. */
+export const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)$/;
 const LENGTH = /^\d{1,15}$/;
 
 /**
@@ -34,8 +35,10 @@ export function parseHead(text: string, method: string): Head {
     if (name === undefined || value === undefined) throw new Error('a header of the answer is malformed');
     const key = name.toLowerCase();
     const before = headers.get(key);
-    headers.set(key, before === undefined ? value.trim() : `${before}, ${value.trim()}`);
+    headers.set(key, before === undefined ? bare(value) : `${before}, ${bare(value)}`);
   }
+  // HTTP/1.0 has no chunks: who takes them to be there reads on where another has read all (RFC 9112 section 6.1).
+  if (minor === '0' && headers.has('transfer-encoding')) throw new Error('the answer has chunks in HTTP/1.0');
   const framing = framingOf(method, Number(status), headers);
   const keeps = minor === '1' && framing !== 'connection' && !says(headers.get('connection'), 'close');
   return { status: Number(status), headers, framing, keeps };
@@ -54,5 +57,16 @@ function framingOf(method: string, status: number, headers: ReadonlyMap<string, 
 }
 
 function says(list: string | undefined, word: string): boolean {
-  return list?.split(',').some((one) => one.trim().toLowerCase() === word) ?? false;
+  return list?.split(',').some((one) => bare(one).toLowerCase() === word) ?? false;
+}
+
+/**
+ * Without spaces and tabs around it (RFC 9110 section 5.6.3). Attack: `trim` also takes away a no-break space, after which
+ * a length is none, or one that ends elsewhere, to whoever reads strictly.
+ */
+function bare(value: string): string {
+  let [from, to] = [0, value.length];
+  while (value[from] === ' ' || value[from] === '\t') from++;
+  while (to > from && (value[to - 1] === ' ' || value[to - 1] === '\t')) to--;
+  return value.slice(from, to);
 }
