@@ -108,7 +108,11 @@ export class Repository implements ImageSource, ImageTarget {
     open: () => Promise<AsyncIterable<Uint8Array>>,
   ): Promise<void> {
     if (await this.#hasBlob(blob.digest)) return;
-    await this.#upload(blob.digest, { stream: checkedStream(await open(), blob), length: blob.size });
+    // Opened once it is wanted: a source that nobody reads would be waited for as long as it may take to read it.
+    async function* opened() {
+      yield* checkedStream(await open(), blob);
+    }
+    await this.#upload(blob.digest, { stream: opened(), length: blob.size });
   }
 
   async #hasBlob(digest: Digest): Promise<boolean> {
@@ -279,8 +283,9 @@ export class Repository implements ImageSource, ImageTarget {
 
   /** Attack: an upload address or a redirect on another host would be sent the credentials. */
   #headersFor(url: URL, headers: Record<string, string> = {}): Record<string, string> {
-    const own = url.origin === new URL(this.#base).origin;
-    return this.#auth === undefined || !own ? headers : { ...headers, authorization: this.#auth };
+    return this.#auth === undefined || !this.#isOwn(url)
+      ? headers
+      : { ...headers, authorization: this.#auth };
   }
 
   /**
@@ -302,28 +307,37 @@ export class Repository implements ImageSource, ImageTarget {
   async #ask(question: Question): Promise<Answer> {
     try {
       const answer = await exchange(question);
-      return { ...answer, body: this.#unbroken(answer.body) };
+      return { ...answer, body: this.#unbroken(answer.body, question.url) };
     } catch (cause) {
       // What was sent was refused on its way: that says more than that the question broke off.
       if (cause instanceof KallioError) throw cause;
-      throw this.#unreachable(cause);
+      throw this.#unreachable(cause, question.url);
     }
   }
 
   /** A body whose connection breaks ends like a registry that does not answer, which is what it is. */
-  async *#unbroken(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  async *#unbroken(body: AsyncIterable<Uint8Array>, url: URL): AsyncGenerator<Uint8Array> {
     try {
       yield* body;
     } catch (cause) {
-      throw this.#unreachable(cause);
+      throw this.#unreachable(cause, url);
     }
   }
 
-  #unreachable(cause: unknown): Error {
-    return ociError('OCI_UNREACHABLE', `The registry ${this.registry} does not answer.`, {
-      hint: 'Is its address right, and does it speak TLS (plain HTTP is used on this machine only)?',
-      cause,
-    });
+  #unreachable(cause: unknown, url: URL): Error {
+    const led = this.#isOwn(url) ? '' : ` leads to ${url.host}, which`;
+    return ociError(
+      'OCI_UNREACHABLE',
+      `The registry ${this.registry}${led} does not answer${whyOf(cause)}.`,
+      {
+        hint: 'Is its address right, and does it speak TLS (plain HTTP is used on this machine only)?',
+        cause,
+      },
+    );
+  }
+
+  #isOwn(url: URL): boolean {
+    return url.origin === new URL(this.#base).origin;
   }
 
   #failure(what: string, response: Answer): Error {
@@ -336,6 +350,12 @@ export class Repository implements ImageSource, ImageTarget {
 }
 
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/** In a word what went wrong (`ENOTFOUND`, `CERT_HAS_EXPIRED`), or in a few. */
+function whyOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return '';
+  return ` (${'code' in cause ? String(cause.code) : cause.message})`;
+}
 
 function mediaTypeOf(answer: Answer): string {
   return (answer.header('content-type') ?? '').split(';')[0]?.trim() ?? '';

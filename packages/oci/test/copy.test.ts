@@ -186,6 +186,23 @@ describe('a layer that is copied to a registry', () => {
     });
   }
 
+  it('is not asked for where the registry takes none', async () => {
+    const layer = layerOf(16);
+    const blob = { digest: layer.digest, size: layer.size };
+    const nowhere = new Repository({ registry: '127.0.0.1:1', repository: 'app' });
+    let opened = 0;
+    const open = async () => {
+      opened++;
+      throw new Error('the source is gone');
+    };
+    await expect(nowhere.pushStream(blob, open)).rejects.toMatchObject({ code: 'OCI_UNREACHABLE' });
+    server.removeAllListeners('request').on('request', (request, response) => {
+      response.writeHead(request.method === 'HEAD' ? 404 : 403).end();
+    });
+    await expect(target().pushStream(blob, open)).rejects.toMatchObject({ code: 'OCI_REGISTRY' });
+    expect(opened).toBe(0);
+  });
+
   it('is never more than a few MiB ahead of a slow registry, however large it is', async () => {
     const pieces = (64 * MiB) / PIECE;
     given = { pieces, given: 0 };
