@@ -3,15 +3,17 @@ import { type Answer, Connection, headOf, type Question, Stale } from './http/co
 
 /** How long a connection is kept for another question, in milliseconds: shorter than servers keep one. */
 const KEPT_MS = 4000;
-/** Most that are kept to one server. */
+/** Most that are kept, whoever they are to: a registry can lead to as many servers as it likes. */
 const MAX_KEPT = 16;
 
-/** Connections that wait for a question, by origin: whoever was used last is asked first. */
-const kept = new Map<string, Kept[]>();
+/** Connections that wait for a question: whoever was used last is asked first. */
+const kept: Kept[] = [];
 
 interface Kept {
+  readonly origin: string;
   readonly connection: Connection;
   readonly timer: NodeJS.Timeout;
+  hangUp(): void;
 }
 
 /**
@@ -50,25 +52,25 @@ async function open({ protocol, hostname, port, origin }: URL): Promise<Connecti
 }
 
 function take(origin: string): Connection | undefined {
-  const free = kept.get(origin) ?? [];
   for (;;) {
-    const last = free.pop();
+    const last = kept.findLast((one) => one.origin === origin);
     if (last === undefined) return undefined;
-    clearTimeout(last.timer);
+    forget(last);
     if (last.connection.usable) return last.connection;
   }
 }
 
 function keep(origin: string, connection: Connection): void {
-  const free = kept.get(origin) ?? [];
-  kept.set(origin, free);
-  connection.rest();
-  const timer = setTimeout(() => {
+  const hangUp = () => {
+    forget(one);
     connection.close();
-    const at = free.findIndex((one) => one.connection === connection);
-    if (at !== -1) free.splice(at, 1);
-    if (free.length === 0) kept.delete(origin);
-  }, KEPT_MS).unref();
-  free.push({ connection, timer });
-  if (free.length > MAX_KEPT) free.shift()?.connection.close();
+  };
+  const one = { origin, connection, timer: setTimeout(hangUp, KEPT_MS).unref(), hangUp };
+  kept.push(one);
+  if (kept.length > MAX_KEPT) kept[0]?.hangUp();
+}
+
+function forget(one: Kept): void {
+  clearTimeout(one.timer);
+  kept.splice(kept.indexOf(one), 1);
 }

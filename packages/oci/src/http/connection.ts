@@ -70,6 +70,8 @@ export class Connection {
     this.#socket = socket;
     this.#opens = opens;
     this.#freed = freed;
+    // What keeps a process from ending is a question's timer, while its answer is waited for.
+    socket.unref();
     socket.on('data', (bytes: Buffer) => this.#take(bytes));
     socket.on('end', () => this.#ended());
     socket.on('error', (error) => this.#failed(error));
@@ -78,11 +80,6 @@ export class Connection {
 
   get usable(): boolean {
     return !this.#socket.destroyed && this.#socket.writable && this.#pending === undefined;
-  }
-
-  /** While nobody waits for its answer, it keeps no process from ending. */
-  rest(): void {
-    this.#socket.unref();
   }
 
   close(): void {
@@ -95,7 +92,6 @@ export class Connection {
    */
   ask({ method, body }: Question, head: string, ms: number): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      this.#socket.ref();
       const pending: Pending = {
         method,
         // Ends the answer too, however much of it has come.
@@ -121,17 +117,23 @@ export class Connection {
     else if (body instanceof Uint8Array) {
       this.#socket.write(body);
       pending.sent = true;
-    } else void this.#stream(pending, body.stream);
+    } else void this.#stream(pending, body);
   }
 
   /** Sends a body as it comes, and no faster than it is taken. */
-  async #stream(pending: Pending, stream: AsyncIterable<Uint8Array>): Promise<void> {
+  async #stream(pending: Pending, { stream, length }: Streamed): Promise<void> {
+    // What goes beyond the length that was said would be the next question.
+    const wrong = new Error('what is sent is not as long as was said');
+    let left = length;
     try {
       for await (const piece of stream) {
         // Answered before all was said, or broken off.
         if (this.#pending !== pending) return;
+        left -= piece.length;
+        if (left < 0) throw wrong;
         if (!this.#socket.write(piece)) await drained(this.#socket);
       }
+      if (left > 0) throw wrong;
       pending.sent = true;
     } catch (error) {
       if (this.#pending === pending) this.#failed(error instanceof Error ? error : new Error(String(error)));
@@ -183,7 +185,11 @@ export class Connection {
       status,
       header: (name) => headers.get(name),
       body,
-      drop: () => body.drop(short),
+      drop: () => {
+        // Attack: an end that never comes, for which a command that has nothing else to do would stay.
+        pending.timer.unref();
+        body.drop(short);
+      },
     });
     return rest;
   }
@@ -202,7 +208,10 @@ export class Connection {
     this.#freed(this);
   }
 
-  /** The other side says no more. */
+  /**
+   * The other side says no more, or somebody on the way says so in its place: also over TLS nobody could tell. What is cut so
+   * is no JSON, and has another digest.
+   */
   #ended(): void {
     const pending = this.#pending;
     if (pending?.body?.head.framing === 'connection') this.#answered(pending);
