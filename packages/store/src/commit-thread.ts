@@ -4,8 +4,8 @@ import { Checkpoints } from './checkpoints.ts';
 import { type Opening, openingOf } from './settings.ts';
 import type { Late, LateWrite } from './write.ts';
 
-/** Pieces of work that are enough for one commit, beside those that came at one time. */
-const TOGETHER = 64;
+/** Most pieces of work in one commit: while the thread does the next ones, those are answered. */
+const TOGETHER = 24;
 
 /** What was worked out for a piece of work: what is said to whoever asked once it is on disk, and the late values. */
 export interface Found<Answer> {

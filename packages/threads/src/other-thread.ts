@@ -24,7 +24,10 @@ export interface Program<Question, Answer> {
   readonly parts?: readonly Part[];
   /** What it is made for; goes there as a copy. */
   readonly data?: unknown;
-  /** Questions that are answered together, where more have come than were asked at one time; 1 if not given. */
+  /**
+   * Most questions that are answered together, whether they were asked at one time or one after another: who asked first need
+   * not wait for all of them. Those that were asked at one time if not given.
+   */
   readonly together?: number;
   /** The thread has ended: what it was told is forgotten. What is asked next starts another. */
   readonly onEnd?: () => void;
@@ -47,7 +50,7 @@ export class OtherThread<Question, Answer> {
   #isClosed = false;
 
   constructor(program: Program<Question, Answer>) {
-    const { module, work, parts = [], data, together = 1, onEnd = () => {} } = program;
+    const { module, work, parts = [], data, together, onEnd = () => {} } = program;
     this.#onEnd = onEnd;
     // From its text: a file of its own would have to be found wherever this one was bundled to.
     const answers = `(${work})(${['module', 'threads.workerData', ...parts.map((part) => `(${part})`)].join(', ')})`;
@@ -135,20 +138,24 @@ function ended(): Error {
 function serve(
   threads: typeof import('node:worker_threads'),
   answersTo: Answers<unknown, unknown>,
-  together: number,
+  together: number | undefined,
 ): void {
   const { parentPort: port, receiveMessageOnPort } = threads;
   port?.on('message', (first: unknown[]) => {
     const questions = first;
-    while (questions.length < together) {
+    const most = together ?? questions.length;
+    while (questions.length < most) {
       const next = receiveMessageOnPort(port);
       if (next === undefined) break;
       questions.push(...next.message);
     }
-    const answers = answersTo(questions);
-    // Each answer goes to whoever asked in its place: one too few, and all that follow would be those of others.
-    if (answers.length !== questions.length) throw new Error('there is not one answer for each question');
-    port.postMessage(answers);
+    for (let from = 0; from < questions.length; from += most) {
+      const some = questions.slice(from, from + most);
+      const answers = answersTo(some);
+      // Each answer goes to whoever asked in its place: one too few, and all that follow would be those of others.
+      if (answers.length !== some.length) throw new Error('there is not one answer for each question');
+      port.postMessage(answers);
+    }
   });
   port?.on('messageerror', (error) => {
     throw error;

@@ -127,6 +127,18 @@ describe('another thread', () => {
     expect(await Promise.all([one.ask(5), one.ask(1)])).toEqual([8, 0]);
   });
 
+  it('answers in parts what was asked at one time, and the first without waiting for the rest', async () => {
+    const { one } = thread({ together: 2 });
+    const all = await Promise.all(names(5).map((say) => one.ask({ say })));
+    expect(all.map(({ call, among }) => [call, among])).toEqual([
+      [0, 2],
+      [0, 2],
+      [1, 2],
+      [1, 2],
+      [2, 1],
+    ]);
+  });
+
   it('is asked in one message for what came in one turn, and in another for the next', async () => {
     const { one } = thread();
     const first = await Promise.all(names(5).map((say) => one.ask({ say })));
