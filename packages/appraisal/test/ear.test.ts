@@ -10,7 +10,14 @@ import {
   utf8,
 } from '@kallio/codec';
 import { describe, expect, it } from 'vitest';
-import { type EarInput, issueEar, issueEarAside, type SessionClaims, verifyEar } from '../src/index.ts';
+import {
+  type EarInput,
+  earPayload,
+  issueEar,
+  issueEarAside,
+  type SessionClaims,
+  verifyEar,
+} from '../src/index.ts';
 import { judge, NOW, POLICY } from './support/appraise.ts';
 import { IMAGE, question, SoftwareAttester } from './support/attester.ts';
 
@@ -260,6 +267,50 @@ describe('verifying an EAR', () => {
     'x'.repeat(70_000),
   ])('refuses %.20j', async (text) => {
     await expect(verifyEar(text, trust, NOW)).rejects.toMatchObject({ code: expect.stringMatching(/^EAR_/) });
+  });
+
+  it('of a machine on which nothing happens has the claims that its facts alone would give it', () => {
+    const attester = new SoftwareAttester();
+    attester.record({ verb: 'create', container: 'c1', instance: 'shop-1' });
+    const first = input({}, attester);
+    const { platform, instances } = first.appraisal;
+    /** The same facts, of a machine that was never seen before. */
+    const alone = (facts: EarInput) =>
+      earPayload({ ...facts, appraisal: { ...facts.appraisal, platform: { ...facts.appraisal.platform } } });
+    const text = (bytes: Uint8Array) => Buffer.from(bytes).toString();
+    const evidenceDigest = digest('later evidence');
+    const boot = first.appraisal.boot ?? expect.fail();
+    const { appraisal } = first;
+    const changes: Partial<EarInput>[] = [
+      { issuedAt: seconds(61.5) },
+      { ttlSeconds: 900 },
+      { appraisal: { ...appraisal, evidenceDigest } },
+      { issuer: 'https://other.example' },
+      { attester: 'device-2' },
+      { policyId: 'bare-2' },
+      { appraisal: { ...appraisal, authentic: false } },
+      { appraisal: { ...appraisal, boot: { ...boot, resetCount: 8 } } },
+      { appraisal: { ...appraisal, boot: { ...boot, clock: boot.clock + 60_000n } } },
+      { appraisal: { ...appraisal, instances: new Map() } },
+      { appraisal: { ...appraisal, platform: { ...platform, state: 'VIOLATED' } } },
+      { session: SESSION },
+    ];
+    expect(instances.size).toBeGreaterThan(0);
+    for (const change of changes) {
+      for (const facts of [first, { ...first, ...change }, { ...first, issuedAt: seconds(3) }, first]) {
+        expect(text(earPayload(facts))).toBe(text(alone(facts)));
+      }
+    }
+    expect(text(alone({ ...first, ...changes[0] }))).not.toBe(text(alone(first)));
+  });
+
+  it('that says its evidence’s digest more than once is written anew each time', () => {
+    const facts = input();
+    const { evidenceDigest, platform } = facts.appraisal;
+    const appraisal = { ...facts.appraisal, platform: { ...platform, limits: [`not ${evidenceDigest}`] } };
+    earPayload({ ...facts, appraisal });
+    const later = earPayload({ ...facts, appraisal: { ...appraisal, evidenceDigest: digest('later') } });
+    expect(Buffer.from(later).toString()).toContain(`not ${evidenceDigest}`);
   });
 });
 

@@ -87,8 +87,15 @@ function headerOf(keyId: string): string {
 
 /** The claims of a result, JCS. The same facts always give the same bytes, so that anybody can make them again. */
 export function earPayload(facts: EarFacts): Uint8Array {
-  const { appraisal, attester, issuer, issuedAt, ttlSeconds, session } = facts;
-  const iat = Math.floor(issuedAt.getTime() / 1000);
+  const before = lastClaims.get(facts.appraisal.platform);
+  const text =
+    before !== undefined && differsInTime(before.facts, facts) ? before.at(facts) : claimsText(facts);
+  const bytes = Buffer.from(text, 'utf8');
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+function claimsText(facts: EarFacts): string {
+  const { appraisal, attester, issuer, session } = facts;
   if (session !== undefined && appraisal.platform.state !== 'VERIFIED') {
     // A build environment that was not verified must not get the claims that make an image's signature.
     throw new KallioError('EAR_SESSION_NOT_VERIFIED', 'Only a VERIFIED platform closes a session.');
@@ -96,8 +103,7 @@ export function earPayload(facts: EarFacts): Uint8Array {
   const payload: EarPayload = {
     iss: issuer,
     sub: attester,
-    iat,
-    exp: iat + ttlSeconds,
+    ...timesOf(facts),
     eat_profile: EAR_PROFILE,
     ear_verifier_id: { developer: 'https://kallio.dev', build: 'kallio 0.1.0' },
     submods: {
@@ -105,18 +111,77 @@ export function earPayload(facts: EarFacts): Uint8Array {
       ...(session === undefined ? {} : { 'build-env': buildEnvironment(session, facts) }),
     },
   };
-  return withInstances(payload, facts);
+  const text = withInstances(payload, facts);
+  keepClaims(facts, text);
+  return text;
+}
+
+function timesOf({ issuedAt, ttlSeconds }: EarFacts): { readonly iat: number; readonly exp: number } {
+  const iat = Math.floor(issuedAt.getTime() / 1000);
+  return { iat, exp: iat + ttlSeconds };
+}
+
+/** Claims that were written, and how they are written with another time and the digest of other evidence. */
+interface WrittenClaims {
+  readonly facts: LastingFacts;
+  at(facts: EarFacts): string;
+}
+
+/** What the claims are made from beside their time and the digest of the evidence. */
+type LastingFacts = Pick<EarFacts, 'issuer' | 'attester' | 'policyId'> &
+  Pick<Appraisal, 'authentic' | 'instances'> & { readonly boot: number | undefined };
+
+/** What was claimed last of a machine: as long as nothing happens on it, its appraisals share what it came to. */
+const lastClaims = new WeakMap<PlatformAppraisal, WrittenClaims>();
+
+function lastingOf({ issuer, attester, policyId, appraisal }: EarFacts): LastingFacts {
+  const { authentic, instances, boot } = appraisal;
+  return { issuer, attester, policyId, authentic, instances, boot: boot?.resetCount };
+}
+
+/** Whether claims of these facts differ from those before in nothing but times and the digest of the evidence. */
+function differsInTime(before: LastingFacts, facts: EarFacts): boolean {
+  const { issuer, attester, policyId, appraisal, session } = facts;
+  return (
+    session === undefined &&
+    before.issuer === issuer &&
+    before.attester === attester &&
+    before.policyId === policyId &&
+    before.authentic === appraisal.authentic &&
+    before.instances === appraisal.instances &&
+    before.boot === appraisal.boot?.resetCount
+  );
+}
+
+function keepClaims(facts: EarFacts, text: string): void {
+  if (facts.session !== undefined) return;
+  // In canonical JSON these two are neighbours, and a string holds no quotation mark that could look like theirs.
+  const [head, rest, ...again] = text.split(timesText(facts));
+  const [middle, tail, ...more] = rest?.split(facts.appraisal.evidenceDigest) ?? [];
+  const isOnce =
+    again.length === 0 && more.length === 0 && head?.includes(facts.appraisal.evidenceDigest) === false;
+  if (!isOnce || middle === undefined || tail === undefined) return;
+  lastClaims.set(facts.appraisal.platform, {
+    facts: lastingOf(facts),
+    at: (later) => head + timesText(later) + middle + later.appraisal.evidenceDigest + tail,
+  });
+}
+
+function timesText(facts: EarFacts): string {
+  const { iat, exp } = timesOf(facts);
+  return `"exp":${exp},"iat":${iat},`;
 }
 
 /** The claims as they are signed: with a sub-module for each instance, or for as many as there is room for. */
-function withInstances(payload: EarPayload, input: EarFacts): Uint8Array {
+function withInstances(payload: EarPayload, input: EarFacts): string {
   const submodules = [...input.appraisal.instances].map(
     ([id, instance]) => [INSTANCE_PREFIX + id, instanceClaims(instance, input)] as const,
   );
-  const bytesWith = (some: typeof submodules) =>
-    canonicalBytes({ ...payload, submods: { ...payload.submods, ...Object.fromEntries(some) } }, written);
-  const all = bytesWith(submodules);
-  return all.length <= MAX_CLAIMS ? all : bytesWith(asManyAsFit(submodules, bytesWith([]).length));
+  const textWith = (some: typeof submodules) =>
+    canonicalize({ ...payload, submods: { ...payload.submods, ...Object.fromEntries(some) } }, written);
+  const all = textWith(submodules);
+  if (Buffer.byteLength(all) <= MAX_CLAIMS) return all;
+  return textWith(asManyAsFit(submodules, Buffer.byteLength(textWith([]))));
 }
 
 /** VERIFIED ones first: an instance that a result does not name is not VERIFIED, so leaving a bad one out helps nobody. */
