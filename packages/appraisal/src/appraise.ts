@@ -36,6 +36,8 @@ import { type KeptUpdate, sentenceOf, type UpdateAppraisal, UpdateWindows } from
 export interface AppraisalInput {
   /** From the attester: nothing in it is believed. Its shape has been checked. */
   readonly message: EvidenceMessage;
+  /** The message's JCS, where the caller has written it: it is taken for that. */
+  readonly written?: string | undefined;
   /** What the verifier knows of its own question. The binding is computed from this and the parts received. */
   readonly expected: Omit<Binding, 'parts'>;
   /** TPMT_PUBLIC of the enrolled AK. */
@@ -93,7 +95,7 @@ export interface Appraisal {
  */
 export function appraise(input: AppraisalInput): Appraisal {
   const { message, previous } = input;
-  const { bytes, digests } = writeMessage(message, input.akPublic);
+  const { bytes, digests } = writeMessage(message, input.akPublic, input.written);
   const evidence = { evidence: bytes, evidenceDigest: digestOf(bytes) };
   const policy = compilePolicy(input.policy, input.sets);
   const quote = authenticate(input, policy, digests);

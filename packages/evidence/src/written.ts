@@ -11,11 +11,15 @@ export interface WrittenMessage {
   readonly digests: PartDigests;
 }
 
-/** Writes a message, each of its parts once. `akPublic` is whose it says to be: what that AK's last one held is known. */
-export function writeMessage(message: EvidenceMessage, akPublic: Uint8Array): WrittenMessage {
+/**
+ * Writes a message, each of its parts once. `akPublic` is whose it says to be: what that AK's last one held is known. `text`
+ * is its canonical form, where whoever read it has that: it is taken for it.
+ */
+export function writeMessage(message: EvidenceMessage, akPublic: Uint8Array, text?: string): WrittenMessage {
   const ak = lastAk(akPublic);
   const instanceLog = canonicalize(message.instanceLog);
   const inventory = canonicalize(message.inventory);
+  if (text !== undefined) return { bytes: bytesOf(text), digests: digestsOf(instanceLog, inventory, ak) };
   const pcrs = writeOffered(message.pcrs, ak?.quoted);
   const bytes = canonicalBytes(message, (part) => {
     if (part === message.pcrs) return pcrs;
@@ -23,6 +27,11 @@ export function writeMessage(message: EvidenceMessage, akPublic: Uint8Array): Wr
     return part === message.inventory ? inventory : undefined;
   });
   return { bytes, digests: digestsOf(instanceLog, inventory, ak) };
+}
+
+function bytesOf(text: string): Uint8Array {
+  const bytes = Buffer.from(text, 'utf8');
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 /** Parts of a message in canonical JSON, with its digest. */

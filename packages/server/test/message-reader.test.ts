@@ -4,7 +4,7 @@ import { evidenceSubmit } from '@kallio/protocol';
 import { readBody } from '@kallio/protocol/serve';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { MessageReader } from '../src/attestation/message-reader.ts';
+import { MessageReader, writtenForm } from '../src/attestation/message-reader.ts';
 
 const NONCES = ['0a', 'b1', '2c'].map((byte) => byte.repeat(32));
 const QUOTE = { attest: '/1RDR4AYACIAC7Vt', signature: 'ABgACwAgvqDMqE9z' };
@@ -40,7 +40,11 @@ const fresh = (nonce: number, more: Partial<EvidenceMessage> = {}): EvidenceMess
 /** What a reader comes to, or the code and pointer of its refusal. */
 function outcome(read: () => EvidenceMessage): unknown {
   try {
-    return canonicalize(read());
+    const message = read();
+    const text = canonicalize(message);
+    // Where it came with reading it, it is the same.
+    expect(writtenForm(message) ?? text).toBe(text);
+    return text;
   } catch (error) {
     if (error instanceof KallioError) return { code: error.code, pointer: error.pointer };
     throw error;
@@ -54,6 +58,7 @@ describe('a message that differs from the one before in nonce and quote', () => 
     const second = one.read('device-1', bytesOf(fresh(1)));
     expect(second).toEqual(fresh(1));
     expect(second.pcrs).toBe(first.pcrs);
+    expect(writtenForm(second)).toBe(canonicalize(fresh(1)));
     expect(one.read('device-1', bytesOf(fresh(2)))).toEqual(fresh(2));
     expect(count.parsed).toBe(1);
   });

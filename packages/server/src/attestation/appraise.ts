@@ -17,6 +17,7 @@ import type { VerifyQuestion } from '@kallio/tpm/structures';
 import type { ServerCode } from '../codes.ts';
 import type { Claim } from '../store/claims.ts';
 import type { KeptContinuity } from '../store/continuity.ts';
+import { writtenForm } from './message-reader.ts';
 import type { Nonce } from './nonces.ts';
 import type { Verifier } from './verifier.ts';
 
@@ -175,6 +176,7 @@ function judgeAnswer(
   const endorsement = endorsementOf(claim, verifier.config);
   const appraisal = appraise({
     message,
+    written: writtenForm(message),
     expected: { ...asked, attester: claim.attester, nonce: message.nonce },
     akPublic: akOf(verifier, claim),
     checked,

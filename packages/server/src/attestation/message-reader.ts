@@ -1,4 +1,4 @@
-import { decodeShape, Exact, KallioError } from '@kallio/codec';
+import { canonicalize, decodeShape, Exact, KallioError } from '@kallio/codec';
 import { EvidenceMessage } from '@kallio/evidence';
 import { Recent } from '../recent.ts';
 
@@ -21,11 +21,20 @@ interface Known {
   readonly signature: Place;
   /** The text between these places, from its beginning to its end. */
   readonly between: readonly Place[];
+  /** What stands around nonce, attest and signature, in this order, in the message's canonical form. */
+  readonly written: readonly [string, string, string, string];
 }
 
 interface Place {
   readonly from: number;
   readonly to: number;
+}
+
+const writtenForms = new WeakMap<EvidenceMessage, string>();
+
+/** The canonical form of a message, where that came with reading it. */
+export function writtenForm(message: EvidenceMessage): string | undefined {
+  return writtenForms.get(message);
 }
 
 /**
@@ -59,7 +68,7 @@ export class MessageReader {
 }
 
 function likeBefore(
-  { bytes, message, between, ...places }: Known,
+  { bytes, message, between, written, ...places }: Known,
   text: Buffer,
 ): EvidenceMessage | undefined {
   if (text.length !== bytes.length) return undefined;
@@ -74,7 +83,10 @@ function likeBefore(
     if (error instanceof KallioError) return undefined;
     throw error;
   }
-  return { ...message, ...fresh };
+  const read = { ...message, ...fresh };
+  const [start, second, third, end] = written;
+  writtenForms.set(read, start + fresh.nonce + second + quote.attest + third + quote.signature + end);
+  return read;
 }
 
 /** Undefined for a message whose text may hold these strings at another place, or in another spelling. */
@@ -84,7 +96,10 @@ function placesIn(text: Buffer, message: EvidenceMessage): Known | undefined {
   const nonce = placeOf(text, message.nonce);
   const attest = placeOf(text, message.quote.attest);
   const signature = placeOf(text, message.quote.signature);
-  if (nonce === undefined || attest === undefined || signature === undefined) return undefined;
+  const written = aroundIn(message);
+  if (nonce === undefined || attest === undefined || signature === undefined || written === undefined) {
+    return undefined;
+  }
   const between: Place[] = [];
   let from = 0;
   for (const place of [nonce, attest, signature].toSorted((a, b) => a.from - b.from)) {
@@ -92,7 +107,19 @@ function placesIn(text: Buffer, message: EvidenceMessage): Known | undefined {
     from = place.to;
   }
   between.push({ from, to: text.length });
-  return { bytes: Buffer.from(text), message, nonce, attest, signature, between };
+  return { bytes: Buffer.from(text), message, nonce, attest, signature, between, written };
+}
+
+/** Canonical JSON has these three in this order; each must stand once. */
+function aroundIn(message: EvidenceMessage): Known['written'] | undefined {
+  const { nonce, quote } = message;
+  const [start, second, third, end, more] = [nonce, quote.attest, quote.signature].reduce<string[]>(
+    (parts, content) => [...parts.slice(0, -1), ...(parts.at(-1) ?? '').split(`"${content}"`)],
+    [canonicalize(message)],
+  );
+  if (start === undefined || second === undefined || third === undefined || end === undefined)
+    return undefined;
+  return more === undefined ? [`${start}"`, `"${second}"`, `"${third}"`, `"${end}`] : undefined;
 }
 
 /** Where the one string of the text with this content has it. */
