@@ -1,4 +1,4 @@
-import { canonicalDigest, canonicalize, type Digest, digestOf, utf8 } from '@kallio/codec';
+import { canonicalDigest, canonicalize, type Digest, digestOfText } from '@kallio/codec';
 import type { Continuity } from './continuity.ts';
 
 /** What is kept of an attester, as something small with the digests of its larger parts in it. */
@@ -24,7 +24,7 @@ export function continuityRoot({ boot, ...rest }: Continuity): ContinuityRoot {
     boot: { ...boot, clock: String(boot.clock), firmwareVersion: String(boot.firmwareVersion) },
     ...Object.fromEntries(parts.map(({ name, digest }) => [name, digest])),
   });
-  return { digest: digestOf(utf8(text)), text, parts };
+  return { digest: digestOfText(text), text, parts };
 }
 
 function partDigest(part: object): Digest {
