@@ -66,7 +66,14 @@ export async function readLayer(
   budget: LayerBudget,
   visit: (entry: LayerEntry) => void,
 ): Promise<void> {
-  const outer = new Meter();
+  const sizeMismatch = (has: string) =>
+    ociError('OCI_SIZE_MISMATCH', `A layer should have ${descriptor.size} bytes and has ${has}.`, {
+      pointer: descriptor.digest,
+    });
+  const outer = new Meter((length) => {
+    // Attack: a layer that goes on for as long as the registry may take.
+    if (length > descriptor.size) throw sizeMismatch('more');
+  });
   const inner = new Meter((length) => {
     budget.bytes(length - inner.length);
     // Attack: a few kilobytes that unpack to terabytes.
@@ -115,15 +122,7 @@ export async function readLayer(
       cause: real,
     });
   }
-  if (outer.length !== descriptor.size) {
-    throw ociError(
-      'OCI_SIZE_MISMATCH',
-      `A layer should have ${descriptor.size} bytes and has ${outer.length}.`,
-      {
-        pointer: descriptor.digest,
-      },
-    );
-  }
+  if (outer.length !== descriptor.size) throw sizeMismatch(`${outer.length}`);
   if (outer.digest() !== descriptor.digest) {
     throw ociError('OCI_DIGEST_MISMATCH', 'What was given for a layer is something else.', {
       pointer: descriptor.digest,

@@ -184,6 +184,25 @@ describe('a hostile layer is refused', () => {
     expect(paths(await manifestOf([[file('bomb', zeros)]], wide))).toEqual(['/bomb']);
   });
 
+  it('that goes on after its last byte, which is not read on', async () => {
+    const tar = await tarOf([file('a')]);
+    let more = 0;
+    const given = (endless: boolean): ImageSource => ({
+      manifest: () => Promise.reject(new Error('not asked')),
+      blob: () => Promise.reject(new Error('not asked')),
+      stream: async () =>
+        (async function* () {
+          yield tar;
+          for (; endless && more < 10_000; more++) yield new Uint8Array(512);
+        })(),
+    });
+    const layers = [{ mediaType: MEDIA.layer, digest: digestOf(tar), size: tar.length }];
+    const image = { layers, claims: { layers: [digestOf(tar)] } } as unknown as ImageContents;
+    expect(paths(await fileManifest(given(false), image, LIMITS))).toEqual(['/a']);
+    await expect(fileManifest(given(true), image, LIMITS)).rejects.toThrow(refusal('OCI_SIZE_MISMATCH'));
+    expect(more).toBeLessThan(1000);
+  });
+
   it('that ends in the middle of an entry', async () => {
     const tar = await tarOf([file('a', 'x'.repeat(2000))]);
     await expect(manifestOfTars([tar.slice(0, 1024)])).rejects.toThrow(refusal('OCI_LAYER'));

@@ -169,8 +169,9 @@ export class Connection {
     const rest = all.subarray(end + 4);
     pending.head = undefined;
     if (head.status < 200) {
-      // Attack: an answer that goes on in another protocol (101), and nothing else ever comes of it.
-      if (head.status === 101 || ++pending.interim > MAX_INTERIM) throw new Error('no answer comes of this');
+      // Attack: an answer that goes on in another protocol (101) or is the last (close), and nothing else ever comes of it.
+      if (head.status === 101 || !head.keeps || ++pending.interim > MAX_INTERIM)
+        throw new Error('no answer comes of this');
       return rest;
     }
     const body = new Body({
