@@ -1,4 +1,4 @@
-export { concat, equalBytes, fromUtf8, sameBytes, sha256, sha256OfText, utf8 } from './bytes.ts';
+export { borrowUtf8, concat, equalBytes, fromUtf8, sameBytes, sha256, sha256OfText, utf8 } from './bytes.ts';
 export { type HoldsEcdsa, holdsEcdsa } from './ecdsa.ts';
 export { type CodecCode, KallioError, type Refusal, type RefusalDetail, refusal } from './error.ts';
 export { canonicalBytes, canonicalDigest, canonicalize } from './jcs.ts';

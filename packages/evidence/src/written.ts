@@ -1,4 +1,4 @@
-import { canonicalBytes, canonicalize, type Digest, digestOfText } from '@kallio/codec';
+import { borrowUtf8, canonicalBytes, canonicalize, type Digest, digestOfText } from '@kallio/codec';
 import type { PartDigests } from './binding.ts';
 import { type KnownAk, lastAk } from './known-ak.ts';
 import type { EvidenceMessage } from './message.ts';
@@ -19,7 +19,7 @@ export function writeMessage(message: EvidenceMessage, akPublic: Uint8Array, tex
   const ak = lastAk(akPublic);
   const instanceLog = canonicalize(message.instanceLog);
   const inventory = canonicalize(message.inventory);
-  if (text !== undefined) return { bytes: bytesOf(text), digests: digestsOf(instanceLog, inventory, ak) };
+  if (text !== undefined) return { bytes: borrowUtf8(text), digests: digestsOf(instanceLog, inventory, ak) };
   const pcrs = writeOffered(message.pcrs, ak?.quoted);
   const bytes = canonicalBytes(message, (part) => {
     if (part === message.pcrs) return pcrs;
@@ -27,11 +27,6 @@ export function writeMessage(message: EvidenceMessage, akPublic: Uint8Array, tex
     return part === message.inventory ? inventory : undefined;
   });
   return { bytes, digests: digestsOf(instanceLog, inventory, ak) };
-}
-
-function bytesOf(text: string): Uint8Array {
-  const bytes = Buffer.from(text, 'utf8');
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 /** Parts of a message in canonical JSON, with its digest. */

@@ -1,5 +1,13 @@
 import type { KeyObject } from 'node:crypto';
-import { canonicalBytes, canonicalize, KallioError, type Refusal, toBase64Url, utf8 } from '@kallio/codec';
+import {
+  borrowUtf8,
+  canonicalBytes,
+  canonicalize,
+  KallioError,
+  type Refusal,
+  toBase64Url,
+  utf8,
+} from '@kallio/codec';
 import type { Appraisal, PlatformAppraisal } from '../appraise.ts';
 import type { AppraisalCode } from '../codes.ts';
 import type { InstanceAppraisal } from '../instances.ts';
@@ -88,10 +96,8 @@ function headerOf(keyId: string): string {
 /** The claims of a result, JCS. The same facts always give the same bytes, so that anybody can make them again. */
 export function earPayload(facts: EarFacts): Uint8Array {
   const before = lastClaims.get(facts.appraisal.platform);
-  const text =
-    before !== undefined && differsInTime(before.facts, facts) ? before.at(facts) : claimsText(facts);
-  const bytes = Buffer.from(text, 'utf8');
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  const isLike = before !== undefined && differsInTime(before.facts, facts);
+  return borrowUtf8(isLike ? before.at(facts) : claimsText(facts));
 }
 
 function claimsText(facts: EarFacts): string {
