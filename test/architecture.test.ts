@@ -31,6 +31,7 @@ describe('in this project', () => {
   test('the rules saw the sources', () => {
     expect(tree.imports.get('packages/codec/src/jcs.ts')?.all).toEqual([
       'node:crypto',
+      './bytes.ts',
       './error.ts',
       './text.ts',
     ]);
