@@ -1,4 +1,4 @@
-import { digestOf, fromBase64, type Refusal, toBase64, utf8 } from '@kallio/codec';
+import { digestOfText, fromBase64, type Refusal, toBase64 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import type { AppraisalBasis, AppraisalRecord, SubjectState } from '@kallio/protocol';
 import type { LateWrite } from '@kallio/store';
@@ -26,7 +26,7 @@ export function recordResult(
   if (session !== undefined)
     store.evidence.put(appraisal.evidenceDigest, claim.attester, now.getTime(), appraisal.evidence);
   const { unsigned, restsOn } = resultOf(store, judged, session, now);
-  const result = { digest: digestOf(utf8(ear)), ear, ...unsigned };
+  const result = { digest: digestOfText(ear), ear, ...unsigned };
   const changed = tellChanges(store, config, claim, result);
   store.results.insert(result, restsOn, !changed && session === undefined && saysNothingNew(judged));
   presence.heard(claim.attester);
