@@ -15,9 +15,10 @@ import type { Access, CallInput, Reply, Route } from './route.ts';
 
 export { Streams } from './streams.ts';
 
-/** An unguessable identifier: 144 bits, URL-safe. */
+/** An unguessable identifier: 144 bits, URL-safe. None begins with a hyphen: on a command line that would be an option. */
 export function newId(): string {
-  return toBase64Url(randomBytes(18));
+  const id = toBase64Url(randomBytes(18));
+  return id.startsWith('-') ? newId() : id;
 }
 
 /** Who sent a request, as its transport proves it. */
