@@ -32,7 +32,7 @@ export {
   referrerBlob,
 } from './publish.ts';
 export { isLoopback, parseReference, pinned, type Reference } from './reference.ts';
-export { type RegistryAuth, Repository } from './registry.ts';
+export { openRepository, Repository } from './registry.ts';
 export { checkRoot, type HashCache, type RootDifference } from './root-check.ts';
 export { collect, type FoundManifest, type ImageSource } from './source.ts';
 export type { ImageTarget } from './target.ts';
