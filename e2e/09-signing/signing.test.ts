@@ -1,4 +1,5 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHex, sha256, toHex, utf8 } from '@kallio/codec';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -154,9 +155,12 @@ async function rebootInto(next: Boot): Promise<void> {
 let firstKey = '';
 
 describe('a signing key under its operator’s approvals', () => {
-  it('1. signs nothing before its operator has approved the machine’s state', async () => {
-    const refused = await build('early');
+  it('1. signs nothing before its operator has approved the machine’s state; and nothing is built in vain', async () => {
+    const began = file('builder-began');
+    const refused = await build('early', '--builder', `touch ${began}; exit 3`);
     expect(refused).toMatchObject({ exit: 1, error: { code: 'SIGNING_NOT_APPROVED' } });
+    expect(existsSync(began)).toBe(false);
+    expect(await site.run('sessions', 'list')).toEqual({ sessions: [] });
   });
 
   it('2. signs in the state that was approved, with evidence in between, seen by every witness', async () => {
@@ -177,6 +181,19 @@ describe('a signing key under its operator’s approvals', () => {
     expect(step('witnesses')).toMatch(/^w\.example\/0, w\.example\/1 signed/);
     expect(step('evidence')).toMatch(/^([3-9]|\d\d) quotes of one AK/);
     firstKey = judged.signingKey;
+    // One that is taken back while the builder runs: the session is not closed on what can't be signed.
+    const approval = join(file('approvals'), 'linux-6.1.0-28.json');
+    const taken = await build(
+      'taken-back',
+      '--builder',
+      `mv ${approval} ${file('taken.json')} && ${builder}`,
+    );
+    expect(taken).toMatchObject({ exit: 1, error: { code: 'SIGNING_NOT_APPROVED' } });
+    const { sessions } = (await site.run('sessions', 'list')) as {
+      sessions: { state: string; reason: unknown }[];
+    };
+    expect(sessions[0]).toMatchObject({ state: 'failed', reason: { code: 'SESSION_ABANDONED' } });
+    await rename(file('taken.json'), approval);
     expect(await verified('old', { require: { evidence: 64 } })).toMatchObject({
       refusal: { code: 'CLAIM_EVIDENCE' },
     });

@@ -53,7 +53,7 @@ export async function removeUnfinished(folder: string): Promise<void> {
 }
 
 /** The names in a folder; none where there is no such folder. */
-async function namesIn(folder: string): Promise<string[]> {
+export async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
   } catch (error) {
