@@ -11,7 +11,6 @@ import {
   type ImageContents,
   type ImageSource,
   type Layout,
-  type Platform,
   parseFileManifest,
   parseManifest,
   referrerBlob,
@@ -22,6 +21,7 @@ import { BUNDLE_MEDIA_TYPE, MAX_BUNDLE } from './bundle.ts';
 import { signatureError } from './error.ts';
 import type { ShownEvidence } from './evidence.ts';
 import { EVIDENCE_TYPE, MAX_EVIDENCE } from './evidence-type.ts';
+import { compiledPolicy } from './policy/compile.ts';
 import type { ImagePolicy } from './policy/schema.ts';
 import { WITNESSED_TYPE } from './policy/witnesses.ts';
 import { type Claims, PREDICATE_TYPE } from './statement.ts';
@@ -173,7 +173,7 @@ export async function verifyImage(
     // Stops other bytes for a digest, an image of another platform, documents of two kinds.
     const image = await trail.wait(
       'image',
-      () => walkImage(source, reference, platformOf(policy)),
+      () => walkImage(source, reference, compiledPolicy(policy).platform ?? hostPlatform()),
       ({ manifest }) => `image manifest ${manifest.digest}`,
     );
     const { index } = image;
@@ -358,9 +358,4 @@ function unsigned() {
   return signatureError('IMAGE_UNSIGNED', 'This image has no signature.', {
     hint: 'It was built outside an attestation session, or its signature was not pushed. Build it with kallio build.',
   });
-}
-
-function platformOf({ platform }: ImagePolicy): Platform {
-  const [os, architecture] = platform?.split('/') ?? [];
-  return os === undefined || architecture === undefined ? hostPlatform() : { os, architecture };
 }

@@ -269,6 +269,72 @@ describe('an image index', () => {
     );
   });
 
+  test('with what BuildKit attests is accepted, and passed on only if that is nothing that runs', async () => {
+    const one = await image('one');
+    const empty = await memory.pushBlob(utf8('{}'));
+    /** What says that it only attests, and holds a layer of this type. */
+    const attesting = async (layerType: string): Promise<FoundManifest> => {
+      const bytes = utf8(
+        JSON.stringify({
+          schemaVersion: 2,
+          mediaType: MEDIA.manifest,
+          config: { ...empty, mediaType: MEDIA.empty },
+          layers: [{ ...empty, mediaType: layerType }],
+        }),
+      );
+      return memory.manifest(await memory.pushManifest(bytes, MEDIA.manifest));
+    };
+    const over = async (attestation: FoundManifest): Promise<FoundManifest> => {
+      const entry = ({ digest, bytes }: FoundManifest) => ({
+        mediaType: MEDIA.manifest,
+        digest,
+        size: bytes.length,
+      });
+      const about = {
+        platform: { os: 'unknown', architecture: 'unknown' },
+        annotations: {
+          'vnd.docker.reference.type': 'attestation-manifest',
+          'vnd.docker.reference.digest': one.digest,
+        },
+      };
+      const manifests = [
+        { ...entry(one), platform: AMD64 },
+        { ...entry(attestation), ...about },
+      ];
+      const bytes = utf8(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.index, manifests }));
+      await memory.pushManifest(bytes, MEDIA.index, 'latest');
+      return memory.manifest('latest');
+    };
+    const passed = async (index: FoundManifest) =>
+      verifyEveryImage(index, memory, parseImagePolicy(server.policy()), new Date());
+    const honest = await over(await attesting('application/vnd.in-toto+json'));
+    await attach(honest, claimsOf(honest));
+    const verdict = await judge();
+    expect(verdict.refusal).toBeUndefined();
+    expect(verdict.steps.find(({ step }) => step === 'index')?.ok).toBe(true);
+    expect(await passed(honest)).toMatchObject([{ ok: true }]);
+    // Attack: it is an image, and nobody has signed it.
+    const ridden = await over(await attesting(`${MEDIA.layer}+gzip`));
+    await attach(ridden, claimsOf(ridden));
+    expect(await passed(ridden)).toMatchObject({ ok: false, refusal: { code: 'OCI_MANIFEST' } });
+    // Attack: what it names was changed after the index was signed.
+    const other = await over(await attesting('application/vnd.in-toto+json; other'));
+    await attach(other, claimsOf(other, honest));
+    expect((await judge()).refusal?.code).toBe('SIGNATURE_IMAGE_CONFIG');
+  });
+
+  test('of no image is not passed on, as there is nothing in it that was accepted', async () => {
+    const bytes = utf8(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.index, manifests: [] }));
+    await memory.pushManifest(bytes, MEDIA.index, 'latest');
+    const passed = await verifyEveryImage(
+      await memory.manifest('latest'),
+      memory,
+      parseImagePolicy(server.policy()),
+      new Date(),
+    );
+    expect(passed).toMatchObject({ ok: false, refusal: { code: 'OCI_MANIFEST' } });
+  });
+
   test('is judged by the rules that can be of an index, its image by all', async () => {
     const one = await image('one');
     const index = await indexOver([one, AMD64]);

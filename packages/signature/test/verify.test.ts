@@ -1,6 +1,6 @@
 import { sign } from 'node:crypto';
 import { digestOf, fromBase64, fromUtf8, parseJson, toBase64, utf8 } from '@kallio/codec';
-import { indexClaims } from '@kallio/oci';
+import { configClaims, indexClaims } from '@kallio/oci';
 import { type LogEntry, rekorDsseBody, setPayload } from '@kallio/tlog';
 import { afterAll, describe, expect, test } from 'vitest';
 import {
@@ -501,6 +501,24 @@ describe('a signature is refused', () => {
     const wants = (platform: string): ImagePolicy => ({ ...policy, platform });
     expect(codeOf(await judge(bundle, { policy: wants('linux/amd64') }))).toBeUndefined();
     expect(codeOf(await judge(bundle, { policy: wants('linux/arm64') }))).toBe('SIGNATURE_PLATFORM');
+  });
+
+  test('when the image is for another processor than the policy’s has', async () => {
+    const config = (changes: object) =>
+      utf8(JSON.stringify({ ...JSON.parse(fromUtf8(configBytes)), architecture: 'arm', ...changes }));
+    const judged = async (configBytes: Uint8Array, platform: string) => {
+      const { bundle } = await build(server, key, {
+        claims: { ...claimsOf(), image: configClaims(parseJson(configBytes)) },
+      });
+      return codeOf(await judge(bundle, { configBytes, policy: { ...policy, platform } }));
+    };
+    const [v7, v6] = [config({ variant: 'v7' }), config({ variant: 'v6' })];
+    expect(await judged(v7, 'linux/arm/v6')).toBe('SIGNATURE_PLATFORM');
+    expect(await judged(v7, 'linux/arm/v7')).toBeUndefined();
+    expect(await judged(v6, 'linux/arm/v7')).toBeUndefined();
+    // Without a variant, it is the usual one: v7.
+    expect(await judged(config({}), 'linux/arm/v6')).toBe('SIGNATURE_PLATFORM');
+    expect(await judged(config({}), 'linux/arm')).toBeUndefined();
   });
 
   const sessions: [string, string, Changes][] = [
