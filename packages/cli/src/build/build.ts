@@ -8,9 +8,10 @@ import {
   FILE_MANIFEST_TYPE,
   fileManifestBytes,
   openLayout,
+  openRepository,
   parseReference,
   publishReferrer,
-  Repository,
+  type Repository,
 } from '@kallio/oci';
 import {
   agentSessionAbandon,
@@ -134,7 +135,7 @@ async function buildIn(
   });
   const last = signed.at(-1);
   if (last === undefined) throw new Error('a builder leaves at least one image');
-  const target = new Repository({ registry, repository });
+  const target = openRepository({ registry, repository });
   await clock.step(
     'push image, signature, file manifest, evidence',
     async () => {
