@@ -24,7 +24,7 @@ import { EVIDENCE_TYPE, MAX_EVIDENCE } from './evidence-type.ts';
 import { compiledPolicy } from './policy/compile.ts';
 import type { ImagePolicy } from './policy/schema.ts';
 import { WITNESSED_TYPE } from './policy/witnesses.ts';
-import { PREDICATE_TYPE } from './statement.ts';
+import { type Claims, PREDICATE_TYPE } from './statement.ts';
 import { type AcceptedImage, type RefusedImage, Trail } from './verdict.ts';
 import { verifyImageSignature } from './verify.ts';
 
@@ -139,7 +139,10 @@ export function proofArtifact(proof: string): Artifact {
 
 /** What else {@link verifyImage} is given, or asked to do. */
 export interface VerifyOptions {
-  /** A bundle that is at hand: what is attached to the image is not looked at. Not for an index. */
+  /**
+   * A bundle that is at hand: what is attached to the image is not looked at. Of an index it is the bundle of the image that
+   * is taken from it; the index's own signature is looked for where the index is.
+   */
   readonly bundle?: Uint8Array;
   /** A witnessed proof of that bundle's log entry that is at hand. */
   readonly proof?: Uint8Array;
@@ -191,7 +194,7 @@ export async function verifyImage(
     // Stops reference values for instances that are not of this image.
     const files = await trail.wait(
       'file-manifest',
-      () => findFileManifest(image, source, verdict.fileManifestDigest),
+      () => findFileManifest(image, source, verdict.claims.fileManifest),
       (manifest) => `${manifest.files.length} files`,
     );
     if (options.evidence === true) {
@@ -328,20 +331,27 @@ async function findEvidence(attached: Attached, image: AcceptedImage): Promise<S
 async function findFileManifest(
   image: ImageContents,
   source: SignedSource,
-  digest: Digest,
+  { digest, files }: Claims['fileManifest'],
 ): Promise<FileManifest> {
   // Its digest is signed, so its content is: whoever put it there, and whatever the manifest says that attaches it.
   const there = await source.content(digest, MAX_FILE_MANIFEST);
-  if (there !== undefined) return parseFileManifest(there);
-  const made = await fileManifest(source, image);
-  if (fileManifestDigest(made) === digest) return made;
-  throw signatureError(
-    'IMAGE_FILE_MANIFEST',
-    'The image’s layers hold other files than its signature says.',
-    {
-      pointer: '/predicate/fileManifest/digest',
-    },
-  );
+  const found = there === undefined ? await fileManifest(source, image) : parseFileManifest(there);
+  if (there === undefined && fileManifestDigest(found) !== digest) {
+    throw signatureError(
+      'IMAGE_FILE_MANIFEST',
+      'The image’s layers hold other files than its signature says.',
+      { pointer: '/predicate/fileManifest/digest' },
+    );
+  }
+  // Stops an image of no known files from passing, by its number of them, for one whose instances can be attested.
+  if (found.files.length !== files) {
+    throw signatureError(
+      'IMAGE_FILE_MANIFEST',
+      `The signature says ${files} files, and its file manifest lists ${found.files.length}.`,
+      { pointer: '/predicate/fileManifest/files' },
+    );
+  }
+  return found;
 }
 
 function unsigned() {

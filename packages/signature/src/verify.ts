@@ -282,6 +282,16 @@ function requireImage(input: SignatureInput, statement: ParsedStatement): Claims
       pointer: '/predicate/image',
     });
   }
+  // An index holds no files: what says that it does would pass for an image's signature with files.
+  if ('index' in image && statement.fileManifest.files !== 0) {
+    throw signatureError(
+      'IMAGE_FILE_MANIFEST',
+      'An index holds no files, and its signature says that it does.',
+      {
+        pointer: '/predicate/fileManifest/files',
+      },
+    );
+  }
   const { platform } = compiledPolicy(input.policy);
   // An index is for every platform it names; which image of it is taken, the walk decides.
   if (platform !== undefined && !('index' in image) && !runsOn(image, platform)) {

@@ -16,7 +16,7 @@ import {
 import {
   agentSessionAbandon,
   agentSessionAttest,
-  agentSessionClose,
+  type agentSessionClose,
   agentSessionOpen,
   type Client,
   type Reply,
@@ -27,6 +27,7 @@ import { cliError } from '../output/output.ts';
 import { runBuilder } from './builder.ts';
 import { type Built, readBuilt } from './built.ts';
 import { Clock, type Times } from './clock.ts';
+import { closeSession } from './closing.ts';
 
 /** What is built, and how. */
 export interface BuildOptions {
@@ -128,8 +129,7 @@ async function buildIn(
   await clock.step('close, sign, log', async () => {
     for (const [at, one] of built.entries()) {
       const session = sessions[at] ?? '';
-      const body = { claims: one.claims };
-      const closed = await agent.call(agentSessionClose, { params: { session }, body });
+      const closed = await closeSession(agent, session, one.claims, options.say);
       signed.push({ ...one, session, closed });
     }
   });
