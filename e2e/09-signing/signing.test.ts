@@ -1,6 +1,9 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHex, sha256, toHex, utf8 } from '@kallio/codec';
+import { parseReference, Repository } from '@kallio/oci';
+import { bundlesOf, parseBundle } from '@kallio/signature';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { kallioCommand, mustKallio, type Outcome } from '../src/site/kallio.ts';
 import { type Boot, kernelDigest } from '../src/site/measuring/firmware.ts';
@@ -154,9 +157,12 @@ async function rebootInto(next: Boot): Promise<void> {
 let firstKey = '';
 
 describe('a signing key under its operator’s approvals', () => {
-  it('1. signs nothing before its operator has approved the machine’s state', async () => {
-    const refused = await build('early');
+  it('1. signs nothing before its operator has approved the machine’s state; and nothing is built in vain', async () => {
+    const began = file('builder-began');
+    const refused = await build('early', '--builder', `touch ${began}; exit 3`);
     expect(refused).toMatchObject({ exit: 1, error: { code: 'SIGNING_NOT_APPROVED' } });
+    expect(existsSync(began)).toBe(false);
+    expect(await site.run('sessions', 'list')).toEqual({ sessions: [] });
   });
 
   it('2. signs in the state that was approved, with evidence in between, seen by every witness', async () => {
@@ -177,6 +183,19 @@ describe('a signing key under its operator’s approvals', () => {
     expect(step('witnesses')).toMatch(/^w\.example\/0, w\.example\/1 signed/);
     expect(step('evidence')).toMatch(/^([3-9]|\d\d) quotes of one AK/);
     firstKey = judged.signingKey;
+    // One that is taken back while the builder runs: the session is not closed on what can't be signed.
+    const approval = join(file('approvals'), 'linux-6.1.0-28.json');
+    const taken = await build(
+      'taken-back',
+      '--builder',
+      `mv ${approval} ${file('taken.json')} && ${builder}`,
+    );
+    expect(taken).toMatchObject({ exit: 1, error: { code: 'SIGNING_NOT_APPROVED' } });
+    const { sessions } = (await site.run('sessions', 'list')) as {
+      sessions: { state: string; reason: unknown }[];
+    };
+    expect(sessions[0]).toMatchObject({ state: 'failed', reason: { code: 'SESSION_ABANDONED' } });
+    await rename(file('taken.json'), approval);
     expect(await verified('old', { require: { evidence: 64 } })).toMatchObject({
       refusal: { code: 'CLAIM_EVIDENCE' },
     });
@@ -211,7 +230,7 @@ describe('a signing key under its operator’s approvals', () => {
     const judged = await verified('rotated');
     expect(judged.ok).toBe(true);
     expect(judged.signingKey).not.toBe(firstKey);
-    expect(signingKey).toMatch(/^sha256:/);
+    expect(judged.signingKey).toBe(signingKey);
     for (const tag of ['old', 'updated']) {
       expect(await verified(tag, {}, '--evidence')).toMatchObject({ ok: true, signingKey: firstKey });
     }
@@ -272,6 +291,18 @@ describe('a log whose witnesses stay away', () => {
       const proof = (await site.run('log', 'proof', String(logIndex))) as { witnesses: string[] };
       return proof.witnesses.length === 2 || undefined;
     });
+    // Kept beside the bundle, for whoever has no registry at hand that it is attached in.
+    const repository = new Repository(parseReference(image('unseen')));
+    const { digest } = await repository.manifest('unseen');
+    const entryOf = (bundle: Uint8Array) => parseBundle(bundle).entry.logIndex;
+    const bundle = (await bundlesOf(repository, digest)).find((one) => entryOf(one) === logIndex);
+    await writeFile(file('kept.sigstore.json'), bundle ?? '');
+    const { proof } = (await site.run('log', 'proof', String(logIndex))) as { proof: string };
+    await writeFile(file('kept.tlog-proof'), proof);
+    const kept = ['--bundle', file('kept.sigstore.json')];
+    expect(await verified('unseen', {}, ...kept)).toMatchObject({ refusal: { code: 'WITNESS_QUORUM' } });
+    const withProof = [...kept, '--proof', file('kept.tlog-proof')];
+    expect(await verified('unseen', {}, ...withProof)).toMatchObject({ ok: true });
     const other = await site.try('log', 'proof', '0', '--attach', image('unseen'));
     expect(other.error?.code).toBe('LOG_OTHER_IMAGE');
     await site.run('log', 'proof', String(logIndex), '--attach', image('unseen'));

@@ -186,6 +186,10 @@ function measureHuge(signed: Signed, files: { readonly bundle: string }, dir: st
       ...['--trusted-root', join(dir, 'root.json'), signed.digest],
     ]);
   // The command's start-up is the same for both: what the huge one costs beyond that is its refusal.
+  requireRefused([
+    ...[KALLIO, 'bundle', 'verify', '--json', '--bundle', huge, '--key', join(dir, 'signer.pub')],
+    ...['--trusted-root', join(dir, 'root.json'), signed.digest],
+  ]);
   command(files.bundle);
   const honest = median([command(files.bundle), command(files.bundle), command(files.bundle)]);
   const refused = median([command(huge), command(huge), command(huge)]);
@@ -198,6 +202,13 @@ function measureHuge(signed: Signed, files: { readonly bundle: string }, dir: st
       100,
     ),
   ];
+}
+
+function requireRefused(args: readonly string[]): void {
+  const { stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  const { refusal } = JSON.parse(stdout) as { refusal?: { code: string } };
+  if (refusal?.code !== 'BUNDLE_TOO_LARGE')
+    throw new Error(`The huge bundle file was answered ${refusal?.code}.`);
 }
 
 function spawnTimed(args: readonly string[]): number {

@@ -40,8 +40,12 @@ interface Enrolled {
   readonly enrolment: () => Promise<string | undefined>;
 }
 
-/** Refusals after which the same is tried once with a nonce that is asked for. */
 const ASK_AGAIN = new Set(['NONCE_EXPIRED', 'NONCE_SPENT', 'NONCE_UNKNOWN', 'EVIDENCE_POSITION', 'CONFLICT']);
+
+/** Is it a refusal after which the same is tried once with a nonce that is asked for? */
+export function asksAgain(error: unknown): boolean {
+  return error instanceof KallioError && ASK_AGAIN.has(error.code);
+}
 
 /**
  * The agent's way to the server. Requests carry a client certificate for a TLS key that lives in this process's memory
@@ -140,7 +144,7 @@ export class Connection {
       return await this.#showFor(client, standing);
     } catch (error) {
       // The server was started from a backup, or the TPM took its time: ask what it wants now.
-      if (!(error instanceof KallioError) || !ASK_AGAIN.has(error.code)) throw error;
+      if (!asksAgain(error)) throw error;
       return this.#showFor(client);
     }
   }

@@ -9,6 +9,7 @@ import { attestContinuously } from './continuous.ts';
 import { Device } from './device.ts';
 import { enrol, requireAdmitted } from './enrol.ts';
 import { readEnrolment, writeEnrolment } from './enrolment-state.ts';
+import { removeUnfinished } from './files.ts';
 import { isGoingDown } from './going-down.ts';
 import { identityOf } from './identity/configured.ts';
 import type { TpmIdentity } from './identity/identity.ts';
@@ -37,6 +38,7 @@ export interface RunningAgent {
  */
 export async function runAgent(config: AgentConfig, logger: Logger): Promise<RunningAgent> {
   const lock = lockState(config.stateDir);
+  await removeUnfinished(config.stateDir);
   const identity = await identityOf(config);
   const stop = new AbortController();
   const instanceLog = await InstanceLog.open(config.stateDir, identity);

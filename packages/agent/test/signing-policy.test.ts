@@ -107,6 +107,22 @@ describe('a signing key under the operator’s policy', () => {
     await expect(identity.sign(DIGEST)).rejects.toThrow(code('SIGNING_NOT_APPROVED'));
   });
 
+  it('says beforehand whether it would sign, by asking the TPM, and may be asked often', async () => {
+    await expect(identity.requireApproval()).rejects.toThrow(code('SIGNING_NOT_APPROVED'));
+    const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    approve('now', await now(), stranger.privateKey);
+    await expect(identity.requireApproval()).rejects.toThrow(/TPM_RC_SIGNATURE/);
+    approve('now', await now());
+    // Nothing stays loaded of it: a TPM has three places for objects, three for sessions.
+    for (let i = 0; i < 8; i++) await identity.requireApproval();
+    expect(holds(await identity.sign(DIGEST))).toBe(true);
+    await identity.pcrExtend(4, new Uint8Array(32).fill(1));
+    await expect(identity.requireApproval()).rejects.toThrow(code('SIGNING_NOT_APPROVED'));
+    await identity.close();
+    identity = await open(false);
+    await identity.requireApproval();
+  });
+
   it('survives an announced update: the new state is approved before it comes', async () => {
     const before = await now();
     approve('now', before);

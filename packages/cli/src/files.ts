@@ -29,18 +29,24 @@ const CHUNK = 256 * 1024;
  * that a file says it has is not believed: those under /sys/kernel/security say zero.
  */
 export function readBounded(path: string, max: number): Uint8Array {
+  const bytes = readBeyond(path, max);
+  if (bytes.length <= max) return bytes;
+  throw cliError('CLI_FILE_TOO_LARGE', `${path} has more than ${max} bytes: it is not what it should be.`);
+}
+
+/** A file's bytes; of one that is longer than `max` the first `max + 1`, for whoever judges it to refuse. `CLI_FILE`. */
+export function readBeyond(path: string, max: number): Uint8Array {
   const parts: Uint8Array[] = [];
   let total = 0;
   try {
     const file = openSync(path, 'r');
     try {
-      for (;;) {
+      while (total <= max) {
         const part = new Uint8Array(Math.min(CHUNK, max + 1 - total));
         const count = readSync(file, part);
-        if (count === 0) return concat(...parts);
+        if (count === 0) break;
         parts.push(part.subarray(0, count));
         total += count;
-        if (total > max) break;
       }
     } finally {
       closeSync(file);
@@ -48,7 +54,7 @@ export function readBounded(path: string, max: number): Uint8Array {
   } catch (cause) {
     throw unreadable(path, cause);
   }
-  throw cliError('CLI_FILE_TOO_LARGE', `${path} has more than ${max} bytes: it is not what it should be.`);
+  return concat(...parts);
 }
 
 /**

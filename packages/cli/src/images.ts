@@ -1,4 +1,4 @@
-import { type ImageTarget, parseReference, Repository } from '@kallio/oci';
+import { type ImageTarget, openRepository, parseReference } from '@kallio/oci';
 import type { SignedSource } from '@kallio/signature';
 import { cliError } from './output/output.ts';
 
@@ -21,8 +21,8 @@ export function namedImage(text: string): NamedImage {
     const reference = parseReference(text);
     return {
       reference: reference.digest ?? reference.tag ?? 'latest',
-      open: async () => new Repository(reference),
-      openTarget: async () => new Repository(reference),
+      open: async () => openRepository(reference),
+      openTarget: async () => openRepository(reference),
     };
   }
   const [folder = '', digest] = text.slice(LAYOUT.length).split('@');

@@ -1,7 +1,7 @@
 import { MAX_BUNDLE, parseImagePolicy, type SignedSource, verifyImage } from '@kallio/signature';
 import { pemOf } from '@kallio/tlog';
 import type { Context } from './context.ts';
-import { readBounded, readJson, writeFile } from './files.ts';
+import { readBeyond, readBounded, readJson, writeFile } from './files.ts';
 import { namedImage } from './images.ts';
 
 /** What `kallio verify` is told beside the image. */
@@ -24,7 +24,7 @@ export async function verify(
   const source = await ahead(await named.open(), named.reference);
   const policy = parseImagePolicy(readJson(flags.policy));
   const verdict = await verifyImage(named.reference, source, policy, new Date(), {
-    ...(flags.bundle === undefined ? {} : { bundle: readBounded(flags.bundle, MAX_BUNDLE) }),
+    ...(flags.bundle === undefined ? {} : { bundle: readBeyond(flags.bundle, MAX_BUNDLE) }),
     ...(flags.proof === undefined ? {} : { proof: readBounded(flags.proof, MAX_BUNDLE) }),
     evidence: flags.evidence === true,
   });

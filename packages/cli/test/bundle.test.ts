@@ -1,11 +1,12 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fromBase64 } from '@kallio/codec';
+import { digestOf, fromBase64, fromUtf8, utf8 } from '@kallio/codec';
 import { makeTrustedRoot } from '@kallio/signature';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../src/commands/all.ts';
 import { runProgram } from '../src/program.ts';
+import { writeSignedFile } from './support/signed-file.ts';
 
 const vectors = join(import.meta.dirname, '../../../../shared/vectors/sigstore-bundles');
 
@@ -21,9 +22,10 @@ const rekor = makeTrustedRoot([
 ]);
 
 let dir: string;
-beforeAll(() => {
+beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'kallio-bundle-'));
   writeFileSync(join(dir, 'rekor.json'), rekor);
+  await writeSignedFile(dir, utf8('what is released'));
 });
 afterAll(() => rmSync(dir, { recursive: true }));
 
@@ -83,14 +85,70 @@ describe.skipIf(!existsSync(vectors))(
       expect(await verify(...vector('managed-key-no-key_fail'), artifact)).toEqual({ exit: 0 });
     });
 
-    it('refuses another artifact, and a digest where the bytes were signed', async () => {
+    it('takes the digest for the file, and refuses another of either', async () => {
       const honest = vector('managed-key-happy-path');
+      expect(await verify(...honest, digestOf(readFileSync(artifact)))).toEqual({ exit: 0 });
       const other = join(dir, 'other');
       writeFileSync(other, 'other');
       expect(await verify(...honest, other)).toEqual({ exit: 1, code: 'SIGNATURE_SUBJECT_MISMATCH' });
       const digest = `sha256:${'0'.repeat(64)}`;
-      expect(await verify(...honest, digest)).toEqual({ exit: 1, code: 'SIGNATURE_NEEDS_ARTIFACT' });
+      expect(await verify(...honest, digest)).toEqual({ exit: 1, code: 'SIGNATURE_SUBJECT_MISMATCH' });
       expect(await verify(...honest, join(dir, 'not-there'))).toEqual({ exit: 2, code: 'CLI_FILE' });
     });
   },
 );
+
+describe('kallio bundle verify on a file that was signed', () => {
+  const file = (name: string) => join(dir, name);
+  const given = (bundle = 'app.sigstore.json', key = 'k.pub', root = 'root.json') => [
+    ...['--bundle', file(bundle), '--key', file(key), '--trusted-root', file(root)],
+  ];
+  const digest = digestOf(utf8('what is released'));
+
+  it('accepts the file, and its digest', async () => {
+    expect(await verify(...given(), file('app.tar.gz'))).toEqual({ exit: 0 });
+    expect(await verify(...given(), digest)).toEqual({ exit: 0 });
+  });
+
+  it('refuses other bytes, another digest, key and log', async () => {
+    const refused = async (code: string, ...args: string[]) =>
+      expect(await verify(...args)).toEqual({ exit: 1, code });
+    writeFileSync(file('other'), 'other bytes');
+    await refused('SIGNATURE_SUBJECT_MISMATCH', ...given(), file('other'));
+    await refused('SIGNATURE_SUBJECT_MISMATCH', ...given(), `sha256:${'0'.repeat(64)}`);
+    for (const artifact of [file('app.tar.gz'), digest]) {
+      await refused('SIGNATURE_INVALID', ...given('app.sigstore.json', 'other.pub'), artifact);
+      await refused('BUNDLE_LOG_UNTRUSTED', ...given('app.sigstore.json', 'k.pub', 'rekor.json'), artifact);
+    }
+  });
+
+  it('refuses a signature with a bit changed, given file or digest', async () => {
+    const bundle = JSON.parse(fromUtf8(readFileSync(file('app.sigstore.json'))));
+    const signature = Buffer.from(bundle.messageSignature.signature, 'base64');
+    signature.writeUInt8(signature.readUInt8(signature.length - 1) ^ 1, signature.length - 1);
+    bundle.messageSignature.signature = signature.toString('base64');
+    writeFileSync(file('bit.json'), JSON.stringify(bundle));
+    for (const artifact of [file('app.tar.gz'), digest]) {
+      expect(await verify(...given('bit.json'), artifact)).toEqual({ exit: 1, code: 'SIGNATURE_INVALID' });
+    }
+  });
+
+  it('refuses a bundle of 186 MB, and reads no more than it must', async () => {
+    writeFileSync(file('huge.json'), readFileSync(file('app.sigstore.json')));
+    truncateSync(file('huge.json'), 186_000_000);
+    expect(await verify(...given('huge.json'), digest)).toEqual({ exit: 1, code: 'BUNDLE_TOO_LARGE' });
+  });
+
+  it('says of a file that is not there, and of a key that is none, that they can’t be used', async () => {
+    expect(await verify(...given(), file('not-there'))).toEqual({ exit: 2, code: 'CLI_FILE' });
+    expect(await verify(...given('not-there'), digest)).toEqual({ exit: 2, code: 'CLI_FILE' });
+    expect(await verify(...given().slice(0, 2), ...given().slice(4), digest)).toEqual({
+      exit: 2,
+      code: 'USAGE',
+    });
+    expect(await verify(...given('app.sigstore.json', 'app.tar.gz'), digest)).toEqual({
+      exit: 1,
+      code: 'SIGNATURE_KEY_UNSUITABLE',
+    });
+  });
+});

@@ -6,6 +6,8 @@ export type OciCode =
   | 'OCI_NOT_FOUND'
   | 'OCI_REGISTRY'
   | 'OCI_UNREACHABLE'
+  | 'OCI_DENIED'
+  | 'OCI_CREDENTIALS'
   | 'OCI_DIGEST_MISMATCH'
   | 'OCI_SIZE_MISMATCH'
   | 'OCI_TOO_LARGE'

@@ -1,3 +1,4 @@
+export { isAttestation } from './attestation-manifest.ts';
 export { configClaims, type ImageConfigClaims } from './config.ts';
 export type { OciCode } from './error.ts';
 export {
@@ -15,6 +16,14 @@ export { type Layout, openLayout } from './layout.ts';
 export { writeLayout } from './layout-writer.ts';
 export { type Descriptor, type ImageIndex, type ImageManifest, MEDIA, parseManifest } from './manifest.ts';
 export {
+  hostPlatform,
+  PLATFORM_PATTERN,
+  type Platform,
+  parsePlatform,
+  platformName,
+  runsOn,
+} from './platform.ts';
+export {
   type Artifact,
   childrenOf,
   copyImage,
@@ -23,8 +32,8 @@ export {
   referrerBlob,
 } from './publish.ts';
 export { isLoopback, parseReference, pinned, type Reference } from './reference.ts';
-export { type RegistryAuth, Repository } from './registry.ts';
+export { openRepository, Repository } from './registry.ts';
 export { checkRoot, type HashCache, type RootDifference } from './root-check.ts';
 export { collect, type FoundManifest, type ImageSource } from './source.ts';
 export type { ImageTarget } from './target.ts';
-export { hostPlatform, type ImageContents, type Platform, walkImage } from './walk.ts';
+export { type ImageContents, imageOf, walkImage } from './walk.ts';

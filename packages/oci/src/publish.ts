@@ -1,4 +1,5 @@
 import { canonicalBytes, type Digest, digestOf, KallioError } from '@kallio/codec';
+import { isAttestation, requireAttestation } from './attestation-manifest.ts';
 import { ociError } from './error.ts';
 import { type Descriptor, type ImageManifest, MAX_CONFIG, MEDIA, parseManifest } from './manifest.ts';
 import type { FoundManifest, ImageSource } from './source.ts';
@@ -25,12 +26,13 @@ export async function copyImage(
   return target.pushManifest(found.bytes, found.mediaType, tag);
 }
 
-/** The image manifests that an index names; of an image manifest none. */
+/** The manifests that an index names, of images and of what attests them, in its order; of an image manifest none. */
 export async function childrenOf(source: ImageSource, found: FoundManifest): Promise<FoundManifest[]> {
   const manifest = parseManifest(found.bytes, found.mediaType);
   if (manifest.kind === 'manifest') return [];
   const children: FoundManifest[] = [];
-  for (const { digest, size, mediaType } of manifest.manifests) {
+  for (const entry of manifest.manifests) {
+    const { digest, size, mediaType } = entry;
     const child = await source.manifest(digest);
     if (child.bytes.length !== size || child.mediaType !== mediaType) {
       throw ociError(
@@ -42,8 +44,10 @@ export async function childrenOf(source: ImageSource, found: FoundManifest): Pro
       );
     }
     // Attack: indexes in indexes, each naming many, so that to walk them is all a machine does.
-    if (parseManifest(child.bytes, child.mediaType).kind !== 'manifest')
+    const parsed = parseManifest(child.bytes, child.mediaType);
+    if (parsed.kind !== 'manifest')
       throw ociError('OCI_MANIFEST', 'An index in an index is not followed.', { pointer: digest });
+    if (isAttestation(entry)) requireAttestation(entry, parsed);
     children.push(child);
   }
   return children;

@@ -3,8 +3,12 @@ import { type Digest, digestOf, isDigest, KallioError } from '@kallio/codec';
 import { ociError } from './error.ts';
 import { exchange } from './exchange.ts';
 import type { Answer, Question, Streamed } from './http/connection.ts';
+import type { FindCredentials } from './login/credentials.ts';
+import { loginHint } from './login/hint.ts';
+import type { Login } from './login/login.ts';
 import { type Descriptor, MAX_MANIFEST, MEDIA, parseManifest } from './manifest.ts';
 import { isLoopback } from './reference.ts';
+import { type RegistryRefusal, refusalsOf, wordsOf } from './registry-error.ts';
 import {
   checkedStream,
   collect,
@@ -22,6 +26,10 @@ const TIMEOUT_MS = 60_000;
 const SLOWEST = 256;
 /** The most of that time, whatever size a hostile manifest claims. */
 const MAX_TRANSFER_MS = 3_600_000;
+/** How often a registry is shown something for one question: what there is, and something newer. */
+const MAX_SHOWN = 2;
+/** How often a manifest is put again whose blobs the registry says it doesn't know. */
+const MAX_LAPSES = 5;
 /** Most redirects that are followed. */
 const MAX_REDIRECTS = 5;
 /** Most referrers that are looked at: a registry can be flooded with them. */
@@ -29,10 +37,21 @@ const MAX_REFERRERS = 256;
 /** Most pages of a list of referrers that are asked for. */
 const MAX_PAGES = 16;
 
-/** Credentials for one registry. They are never sent to another host. */
-export interface RegistryAuth {
-  readonly username: string;
-  readonly password: string;
+/** Registries that are spoken to under another name than the one that images bear. */
+const SERVED_BY: ReadonlyMap<string, string> = new Map([['docker.io', 'registry-1.docker.io']]);
+
+/**
+ * A repository as images name it, asked with the credentials that are stored on this machine for it, if it wants any. Where
+ * they are looked for is loaded then: most that is asked of a registry on this machine asks nobody's name.
+ */
+export function openRepository(reference: {
+  readonly registry: string;
+  readonly repository: string;
+}): Repository {
+  return new Repository({
+    ...reference,
+    credentials: async (...of) => (await import('./login/stored.ts')).storedCredentials(...of),
+  });
 }
 
 /** One repository of an OCI distribution registry (specification 1.1). TLS, except on this machine. */
@@ -40,22 +59,23 @@ export class Repository implements ImageSource, ImageTarget {
   readonly registry: string;
   readonly name: string;
   readonly #base: string;
-  readonly #auth: string | undefined;
+  readonly #find: FindCredentials;
+  /** There once the registry has asked who asks. */
+  #login: Login | undefined;
   /** It has no referrers API: whoever has one answers for every subject (specification 1.1), so it is asked once. */
   #listsNothing = false;
 
   constructor(options: {
     readonly registry: string;
     readonly repository: string;
-    readonly auth?: RegistryAuth;
+    /** Who asks, once the registry wants to know. Without it: nobody in particular. */
+    readonly credentials?: FindCredentials;
   }) {
     this.registry = options.registry;
     this.name = options.repository;
-    this.#base = `${isLoopback(options.registry) ? 'http' : 'https'}://${options.registry}/v2/${options.repository}`;
-    this.#auth =
-      options.auth === undefined
-        ? undefined
-        : `Basic ${Buffer.from(`${options.auth.username}:${options.auth.password}`).toString('base64')}`;
+    const host = SERVED_BY.get(options.registry) ?? options.registry;
+    this.#base = `${isLoopback(host) ? 'http' : 'https'}://${host}/v2/${options.repository}`;
+    this.#find = options.credentials ?? (async () => undefined);
   }
 
   async manifest(reference: string): Promise<FoundManifest> {
@@ -124,7 +144,7 @@ export class Repository implements ImageSource, ImageTarget {
   async #upload(digest: Digest, body: Uint8Array | Streamed): Promise<void> {
     const start = await this.#send('POST', `${this.#base}/blobs/uploads/`);
     const location = start.header('location');
-    if (start.status !== 202 || location === undefined) throw this.#failure('start an upload', start);
+    if (start.status !== 202 || location === undefined) throw await this.#failure('start an upload', start);
     start.drop();
     const url = this.#led(new URL(this.#base), location);
     url.searchParams.set('digest', digest);
@@ -132,20 +152,29 @@ export class Repository implements ImageSource, ImageTarget {
       body,
       headers: { 'content-type': 'application/octet-stream' },
     });
-    if (done.status !== 201) throw this.#failure('store a blob', done);
+    if (done.status !== 201) throw await this.#failure('store a blob', done);
     done.drop();
   }
 
-  /** Puts a manifest there, by tag or by its digest. */
+  /** Puts a manifest there, by tag or by its digest. Its blobs must be there. */
   async pushManifest(bytes: Uint8Array, mediaType: string, tag?: string): Promise<Digest> {
     const digest = digestOf(bytes);
-    const done = await this.#send('PUT', `${this.#base}/manifests/${tag ?? digest}`, {
-      body: bytes,
-      headers: { 'content-type': mediaType },
-    });
-    if (done.status !== 201) throw this.#failure('store a manifest', done);
+    const done = await this.#putManifest('store a manifest', tag ?? digest, bytes, mediaType);
     done.drop();
     return digest;
+  }
+
+  async #putManifest(what: string, name: string, body: Uint8Array, mediaType: string): Promise<Answer> {
+    const headers = { 'content-type': mediaType };
+    for (let attempt = 0; ; attempt++) {
+      const response = await this.#send('PUT', `${this.#base}/manifests/${name}`, { body, headers });
+      if (response.status === 201) return response;
+      const refusals = await refusalsOf(response);
+      // docker-registry doesn't find a blob whose file another writer is just replacing with the same.
+      const lapse = refusals.some(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN');
+      if (!lapse || attempt === MAX_LAPSES) throw this.#refused(what, response.status, refusals);
+      await wait(20 * 2 ** attempt);
+    }
   }
 
   /**
@@ -166,13 +195,9 @@ export class Repository implements ImageSource, ImageTarget {
     subject: Digest,
     listing: Omit<Descriptor, 'digest' | 'size'>,
   ): Promise<Digest> {
-    const response = await this.#send('PUT', `${this.#base}/manifests/${digestOf(manifest)}`, {
-      body: manifest,
-      headers: { 'content-type': MEDIA.manifest },
-    });
-    if (response.status !== 201) throw this.#failure('store a referrer', response);
-    response.drop();
     const digest = digestOf(manifest);
+    const response = await this.#putManifest('store a referrer', digest, manifest, MEDIA.manifest);
+    response.drop();
     // A registry that keeps the list itself says so (specification 1.1, "Pushing Manifests with Subject").
     if (response.header('oci-subject') === undefined) {
       await this.#addToFallback(subject, { ...listing, digest, size: manifest.length });
@@ -245,7 +270,7 @@ export class Repository implements ImageSource, ImageTarget {
   async #get(path: string, headers: Record<string, string> = {}, size = 0): Promise<Answer | undefined> {
     const response = await this.#send('GET', `${this.#base}${path}`, { headers, size });
     if (response.status === 200) return response;
-    if (response.status !== 404) throw this.#failure(`read ${path}`, response);
+    if (response.status !== 404) throw await this.#failure(`read ${path}`, response);
     response.drop();
     return undefined;
   }
@@ -263,13 +288,7 @@ export class Repository implements ImageSource, ImageTarget {
     const budgetMs = Math.ceil(TIMEOUT_MS + transferMs);
     let url = new URL(address);
     for (let redirects = 0; ; redirects++) {
-      const answer = await this.#ask({
-        method,
-        url,
-        headers: this.#headersFor(url, headers),
-        body,
-        budgetMs,
-      });
+      const answer = await this.#askAsKnown({ method, url, headers: headers ?? {}, body, budgetMs });
       const location = answer.header('location');
       const elsewhere = REDIRECTS.has(answer.status) && location !== undefined;
       // What is sent stays here: only reading is led elsewhere.
@@ -281,11 +300,33 @@ export class Repository implements ImageSource, ImageTarget {
     }
   }
 
-  /** Attack: an upload address or a redirect on another host would be sent the credentials. */
-  #headersFor(url: URL, headers: Record<string, string> = {}): Record<string, string> {
-    return this.#auth === undefined || !this.#isOwn(url)
-      ? headers
-      : { ...headers, authorization: this.#auth };
+  /** Asks as whom the registry lets ask; as nobody in particular until it wants to know. */
+  async #askAsKnown(question: Question): Promise<Answer> {
+    const { method, url, headers, body } = question;
+    // Attack: an upload address or a redirect on another host would be sent the credentials.
+    if (!this.#isOwn(url)) return this.#ask(question);
+    const actions = method === 'GET' || method === 'HEAD' ? 'pull' : 'pull,push';
+    // What is sent as it comes can't be sent again. Before it, its upload was begun by somebody who was known.
+    const once = body !== undefined && !(body instanceof Uint8Array);
+    let authorization = await this.#login?.header(actions);
+    for (let shown = 0; ; shown++) {
+      const known = authorization === undefined ? headers : { ...headers, authorization };
+      const answer = await this.#ask({ ...question, headers: known });
+      if (answer.status !== 401 || once || shown === MAX_SHOWN) return answer;
+      answer.drop();
+      const login = await this.#loggedIn();
+      const other = await login.challenged(answer.header('www-authenticate'), authorization, actions);
+      if (other === undefined || other === authorization) throw this.#denied(answer.status);
+      authorization = other;
+    }
+  }
+
+  async #loggedIn(): Promise<Login> {
+    const { Login } = await import('./login/login.ts');
+    const { registry, name } = this;
+    const protocol = isLoopback(registry) ? 'http:' : 'https:';
+    this.#login ??= new Login({ registry, repository: name, protocol }, this.#find);
+    return this.#login;
   }
 
   /**
@@ -340,11 +381,25 @@ export class Repository implements ImageSource, ImageTarget {
     return url.origin === new URL(this.#base).origin;
   }
 
-  #failure(what: string, response: Answer): Error {
-    response.drop();
+  async #failure(what: string, response: Answer): Promise<Error> {
+    return this.#refused(what, response.status, await refusalsOf(response));
+  }
+
+  /** What a registry would not do, in its own words as well. */
+  #refused(what: string, status: number, refusals: readonly RegistryRefusal[]): Error {
+    const words = refusals.length === 0 ? '' : `: ${wordsOf(refusals)}`;
+    if (status === 401 || status === 403) return this.#denied(status, words);
     return ociError(
       'OCI_REGISTRY',
-      `The registry ${this.registry} answered ${response.status} when asked to ${what}.`,
+      `The registry ${this.registry} answered ${status} when asked to ${what}${words}.`,
+    );
+  }
+
+  #denied(status: number, words = ''): Error {
+    return ociError(
+      'OCI_DENIED',
+      `The registry ${this.registry} does not let this be done in ${this.name} (${status})${words}.`,
+      { hint: loginHint(this.registry) },
     );
   }
 }

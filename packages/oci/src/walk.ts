@@ -1,4 +1,5 @@
 import { type Json, parseJson } from '@kallio/codec';
+import { isAttestation } from './attestation-manifest.ts';
 import { configClaims, type ImageConfigClaims } from './config.ts';
 import { ociError } from './error.ts';
 import {
@@ -9,19 +10,8 @@ import {
   MEDIA,
   parseManifest,
 } from './manifest.ts';
+import { hostPlatform, nearest, type Platform, platformName, runsOn } from './platform.ts';
 import type { FoundManifest, ImageSource } from './source.ts';
-
-/** `os/architecture`, as Go and OCI name them. */
-export interface Platform {
-  readonly os: string;
-  readonly architecture: string;
-}
-
-/** The platform of this machine. */
-export function hostPlatform(): Platform {
-  const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
-  return { os: 'linux', architecture };
-}
 
 /** An image whose manifest and configuration have been read and checked; its layers are named, not read. */
 export interface ImageContents {
@@ -38,7 +28,8 @@ const LAYER =
 
 /**
  * From a tag or digest to an image: index (where it is one) -> manifest of the platform -> configuration. Every digest
- * and size is checked; media types are the ones known; an index in an index is refused.
+ * and size is checked; media types are the ones known; an index in an index is refused. Of an index that names images for
+ * several processors that this platform's can stand in for, the nearest is taken.
  */
 export async function walkImage(
   source: ImageSource,
@@ -47,18 +38,23 @@ export async function walkImage(
 ): Promise<ImageContents> {
   const first = await source.manifest(reference);
   const top = parseManifest(first.bytes, first.mediaType);
-  if (top.kind === 'manifest') return contents(source, first, top, platform);
+  if (top.kind === 'manifest') {
+    const image = await contents(source, first, top);
+    // Attack: an image of another platform, run under emulation or not at all, where this one was asked for.
+    if (!runsOn(image.claims, platform)) throw otherPlatform(image.claims, platform);
+    return image;
+  }
   // Attack: an index with so many entries, or so deep, that to walk it is all a machine does.
   if (top.manifests.length > MAX_INDEX)
     throw ociError('OCI_MANIFEST', `An index names at most ${MAX_INDEX} images.`);
-  const mine = top.manifests.filter(
-    (entry) => entry.platform?.os === platform.os && entry.platform.architecture === platform.architecture,
+  const [only, ...more] = nearest(
+    top.manifests.filter((entry) => !isAttestation(entry)),
+    platform,
   );
-  const [only, ...more] = mine;
   // Attack: two images for one platform, of which each reader takes another.
   if (only === undefined || more.length > 0) {
     const many = only === undefined ? 'no image' : 'more than one image';
-    throw ociError('OCI_PLATFORM', `This index names ${many} for ${platform.os}/${platform.architecture}.`);
+    throw ociError('OCI_PLATFORM', `This index names ${many} for ${platformName(platform)}.`);
   }
   const found = await source.manifest(only.digest);
   if (found.bytes.length !== only.size || found.mediaType !== only.mediaType) {
@@ -70,16 +66,38 @@ export async function walkImage(
       },
     );
   }
+  return { ...(await imageOf(source, found, only.platform)), index: first };
+}
+
+/**
+ * The image of a manifest, whatever platform it is for; where an index names it for one, it must be for that. An index, and
+ * what is no image, is refused.
+ */
+export async function imageOf(
+  source: ImageSource,
+  found: FoundManifest,
+  named?: Platform,
+): Promise<ImageContents> {
   const manifest = parseManifest(found.bytes, found.mediaType);
   if (manifest.kind !== 'manifest') throw ociError('OCI_MANIFEST', 'An index in an index is not followed.');
-  return { ...(await contents(source, found, manifest, platform)), index: first };
+  const image = await contents(source, found, manifest);
+  // Attack: an index that calls an image of another platform one of this.
+  if (named !== undefined && platformName(image.claims) !== platformName(named)) {
+    throw otherPlatform(image.claims, named);
+  }
+  return image;
+}
+
+function otherPlatform(is: Platform, asked: Platform) {
+  return ociError('OCI_PLATFORM', `This image is for ${platformName(is)}.`, {
+    hint: `One for ${platformName(asked)} was asked for.`,
+  });
 }
 
 async function contents(
   source: ImageSource,
   found: FoundManifest,
   manifest: ImageManifest,
-  platform: Platform,
 ): Promise<ImageContents> {
   const { mediaType } = manifest.config;
   if (mediaType !== MEDIA.config && mediaType !== MEDIA.dockerConfig) {
@@ -101,10 +119,6 @@ async function contents(
     throw ociError('OCI_CONFIG', 'Manifest and configuration name different numbers of layers.', {
       pointer: '/rootfs/diff_ids',
     });
-  }
-  // Attack: an image of another platform, run under emulation or not at all, where this one was asked for.
-  if (claims.os !== platform.os || claims.architecture !== platform.architecture) {
-    throw ociError('OCI_PLATFORM', `This image is for ${claims.os}/${claims.architecture}.`);
   }
   return {
     manifest: found,

@@ -199,7 +199,7 @@ describe('a layer that is copied to a registry', () => {
     server.removeAllListeners('request').on('request', (request, response) => {
       response.writeHead(request.method === 'HEAD' ? 404 : 403).end();
     });
-    await expect(target().pushStream(blob, open)).rejects.toMatchObject({ code: 'OCI_REGISTRY' });
+    await expect(target().pushStream(blob, open)).rejects.toMatchObject({ code: 'OCI_DENIED' });
     expect(opened).toBe(0);
   });
 

@@ -315,7 +315,7 @@ describe('a blob whose length nobody said', () => {
 });
 
 describe('credentials', () => {
-  const auth = { username: 'builder', password: 'secret' };
+  const credentials = async () => ({ username: 'builder', password: 'secret' });
   it('go to the registry, and not to where it redirects', async () => {
     const elsewhere: (string | undefined)[] = [];
     const other = createServer((request, response) => {
@@ -324,10 +324,16 @@ describe('credentials', () => {
     });
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     const { port } = other.address() as AddressInfo;
-    answers.set('/manifests/v1', { status: 307, headers: { location: `http://127.0.0.1:${port}/m` } });
-    const signedIn = new Repository({ registry: host, repository: 'app', auth });
-    await signedIn.manifest('v1');
-    expect(seen[0]?.authorization).toMatch(/^Basic /);
+    answers.set('/manifests/v1', { status: 401, headers: { 'www-authenticate': 'Basic realm="images"' } });
+    answers.set('/manifests/v2', { status: 307, headers: { location: `http://127.0.0.1:${port}/m` } });
+    const signedIn = new Repository({ registry: host, repository: 'app', credentials });
+    await expect(signedIn.manifest('v1')).rejects.toThrow(refusal('OCI_DENIED'));
+    await signedIn.manifest('v2');
+    expect(seen.map(({ authorization }) => authorization?.slice(0, 6))).toEqual([
+      undefined,
+      'Basic ',
+      'Basic ',
+    ]);
     expect(elsewhere).toEqual([undefined]);
     other.closeAllConnections();
     await new Promise((resolve) => other.close(resolve));

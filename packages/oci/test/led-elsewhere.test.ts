@@ -15,7 +15,7 @@ import { MEDIA, Repository } from '../src/index.ts';
 
 const blob = utf8('what only the registry should get');
 const index = utf8(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.index, manifests: [] }));
-const auth = { username: 'builder', password: 'secret' };
+const credentials = async () => ({ username: 'builder', password: 'secret' });
 const refusal = (code: string) => expect.objectContaining({ code });
 /** This machine by a name that is not known for one: it is asked over TLS. */
 const ELSEWHERE = '0.0.0.0';
@@ -32,6 +32,11 @@ const portOf = (server: Server) => (server.address() as AddressInfo).port;
 function answers(server: string) {
   return (request: IncomingMessage, response: ServerResponse) => {
     const { method = '', url = '', headers } = request;
+    // A registry wants to know who asks; where it leads, nobody does.
+    if (headers.authorization === undefined && url.startsWith('/v2/')) {
+      request.resume();
+      return response.writeHead(401, { 'www-authenticate': 'Basic realm="images"' }).end();
+    }
     came.push({ server, method, credentials: headers.authorization !== undefined });
     request.resume();
     if (method === 'HEAD') return response.writeHead(404).end();
@@ -61,9 +66,10 @@ beforeEach(() => {
   came = [];
 });
 
-const overTls = () => new Repository({ registry: `${ELSEWHERE}:${portOf(secure)}`, repository: 'app', auth });
+const overTls = () =>
+  new Repository({ registry: `${ELSEWHERE}:${portOf(secure)}`, repository: 'app', credentials });
 const onThisMachine = () =>
-  new Repository({ registry: `127.0.0.1:${portOf(plain)}`, repository: 'app', auth });
+  new Repository({ registry: `127.0.0.1:${portOf(plain)}`, repository: 'app', credentials });
 const secureAddress = () => `https://${ELSEWHERE}:${portOf(secure)}/there`;
 const thisMachine = () => `http://127.0.0.1:${portOf(plain)}/there`;
 const otherMachine = () => `http://${ELSEWHERE}:${portOf(plain)}/there`;

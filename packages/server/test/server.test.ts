@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import {
   attestersList,
   LOG_CHECKPOINT,
@@ -176,6 +179,29 @@ describe('keys', () => {
     await server.restart();
     const after = (await server.client().call(trustShow, {})).jwks.keys;
     expect(after.map((key) => key.kid)).toEqual([before[0]?.kid, kid]);
+    await server.stop();
+  });
+
+  it('that sign results are all there when several processes rotate them at once', async () => {
+    const server = await testServer();
+    const module = pathToFileURL(join(import.meta.dirname, '../src/setup/result-keys.ts')).href;
+    const script = `
+      const { rotateResultKeys } = await import(${JSON.stringify(module)});
+      for (let i = 0; i < 3; i++) console.log(rotateResultKeys(process.argv[1], new Date()));
+    `;
+    const run = promisify(execFile);
+    const rotate = () => run(process.execPath, ['--input-type=module', '-e', script, server.dataDir]);
+    const rotated = await Promise.all([rotate(), rotate(), rotate()]);
+    const kids = rotated.flatMap(({ stdout }) => stdout.trim().split('\n'));
+    await server.restart();
+    const { keys } = (await server.client().call(trustShow, {})).jwks;
+    expect(
+      keys
+        .slice(1)
+        .map(({ kid }) => kid)
+        .sort(),
+    ).toEqual(kids.sort());
+    expect(kids).toHaveLength(9);
     await server.stop();
   });
 

@@ -82,10 +82,7 @@ export function makeBundle(envelope: Envelope, spki: Uint8Array, entry: LogEntry
  */
 export function parseBundle(bytes: Uint8Array): ParsedBundle {
   if (bytes.length > MAX_BUNDLE) {
-    throw signatureError(
-      'BUNDLE_TOO_LARGE',
-      `A bundle has at most ${MAX_BUNDLE} bytes, this one ${bytes.length}.`,
-    );
+    throw signatureError('BUNDLE_TOO_LARGE', `A bundle has at most ${MAX_BUNDLE} bytes.`);
   }
   const bundle =
     readShape(Bundle, bytes) ?? bundleOf(parseJson(bytes, { maxBytes: MAX_BUNDLE, maxDepth: 8 }));

@@ -44,25 +44,20 @@ export function verifyEnvelope(
   if (only === undefined || second !== undefined) {
     throw signatureError('BUNDLE_SIGNATURE_COUNT', 'An envelope has exactly one signature here.');
   }
-  if (!verified(key, message, fromBase64(only.sig), holds)) {
-    throw signatureError('SIGNATURE_INVALID', 'The signature does not hold for this statement.', {
-      pointer: '/dsseEnvelope/signatures/0/sig',
-    });
+  const pointer = '/dsseEnvelope/signatures/0/sig';
+  if (!inOneSpelling(pointer, () => verifyP256(key, message, fromBase64(only.sig), holds))) {
+    throw signatureError('SIGNATURE_INVALID', 'The signature does not hold for this statement.', { pointer });
   }
 }
 
-function verified(
-  key: SigningKey['key'],
-  message: Uint8Array,
-  der: Uint8Array,
-  holds: HoldsEcdsa | undefined,
-): boolean {
+/** Whether a signature holds; one that is not in its one DER form is `SIGNATURE_ENCODING` there. */
+export function inOneSpelling(pointer: string, verify: () => boolean): boolean {
   try {
-    return verifyP256(key, message, der, holds);
+    return verify();
   } catch (error) {
     if (!(error instanceof KallioError) || error.code !== 'LOG_SIGNATURE_ENCODING') throw error;
     throw signatureError('SIGNATURE_ENCODING', 'The signature is not two integers of P-256 in DER.', {
-      pointer: '/dsseEnvelope/signatures/0/sig',
+      pointer,
       cause: error,
     });
   }

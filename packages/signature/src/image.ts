@@ -11,7 +11,6 @@ import {
   type ImageContents,
   type ImageSource,
   type Layout,
-  type Platform,
   parseFileManifest,
   parseManifest,
   referrerBlob,
@@ -22,9 +21,10 @@ import { BUNDLE_MEDIA_TYPE, MAX_BUNDLE } from './bundle.ts';
 import { signatureError } from './error.ts';
 import type { ShownEvidence } from './evidence.ts';
 import { EVIDENCE_TYPE, MAX_EVIDENCE } from './evidence-type.ts';
+import { compiledPolicy } from './policy/compile.ts';
 import type { ImagePolicy } from './policy/schema.ts';
 import { WITNESSED_TYPE } from './policy/witnesses.ts';
-import { PREDICATE_TYPE } from './statement.ts';
+import { type Claims, PREDICATE_TYPE } from './statement.ts';
 import { type AcceptedImage, type RefusedImage, Trail } from './verdict.ts';
 import { verifyImageSignature } from './verify.ts';
 
@@ -139,7 +139,10 @@ export function proofArtifact(proof: string): Artifact {
 
 /** What else {@link verifyImage} is given, or asked to do. */
 export interface VerifyOptions {
-  /** A bundle that is at hand: what is attached to the image is not looked at. Not for an index. */
+  /**
+   * A bundle that is at hand: what is attached to the image is not looked at. Of an index it is the bundle of the image that
+   * is taken from it; the index's own signature is looked for where the index is.
+   */
   readonly bundle?: Uint8Array;
   /** A witnessed proof of that bundle's log entry that is at hand. */
   readonly proof?: Uint8Array;
@@ -170,7 +173,7 @@ export async function verifyImage(
     // Stops other bytes for a digest, an image of another platform, documents of two kinds.
     const image = await trail.wait(
       'image',
-      () => walkImage(source, reference, platformOf(policy)),
+      () => walkImage(source, reference, compiledPolicy(policy).platform ?? hostPlatform()),
       ({ manifest }) => `image manifest ${manifest.digest}`,
     );
     const { index } = image;
@@ -191,7 +194,7 @@ export async function verifyImage(
     // Stops reference values for instances that are not of this image.
     const files = await trail.wait(
       'file-manifest',
-      () => findFileManifest(image, source, verdict.fileManifestDigest),
+      () => findFileManifest(image, source, verdict.claims.fileManifest),
       (manifest) => `${manifest.files.length} files`,
     );
     if (options.evidence === true) {
@@ -328,29 +331,31 @@ async function findEvidence(attached: Attached, image: AcceptedImage): Promise<S
 async function findFileManifest(
   image: ImageContents,
   source: SignedSource,
-  digest: Digest,
+  { digest, files }: Claims['fileManifest'],
 ): Promise<FileManifest> {
   // Its digest is signed, so its content is: whoever put it there, and whatever the manifest says that attaches it.
   const there = await source.content(digest, MAX_FILE_MANIFEST);
-  if (there !== undefined) return parseFileManifest(there);
-  const made = await fileManifest(source, image);
-  if (fileManifestDigest(made) === digest) return made;
-  throw signatureError(
-    'IMAGE_FILE_MANIFEST',
-    'The image’s layers hold other files than its signature says.',
-    {
-      pointer: '/predicate/fileManifest/digest',
-    },
-  );
+  const found = there === undefined ? await fileManifest(source, image) : parseFileManifest(there);
+  if (there === undefined && fileManifestDigest(found) !== digest) {
+    throw signatureError(
+      'IMAGE_FILE_MANIFEST',
+      'The image’s layers hold other files than its signature says.',
+      { pointer: '/predicate/fileManifest/digest' },
+    );
+  }
+  // Stops an image of no known files from passing, by its number of them, for one whose instances can be attested.
+  if (found.files.length !== files) {
+    throw signatureError(
+      'IMAGE_FILE_MANIFEST',
+      `The signature says ${files} files, and its file manifest lists ${found.files.length}.`,
+      { pointer: '/predicate/fileManifest/files' },
+    );
+  }
+  return found;
 }
 
 function unsigned() {
   return signatureError('IMAGE_UNSIGNED', 'This image has no signature.', {
     hint: 'It was built outside an attestation session, or its signature was not pushed. Build it with kallio build.',
   });
-}
-
-function platformOf({ platform }: ImagePolicy): Platform {
-  const [os, architecture] = platform?.split('/') ?? [];
-  return os === undefined || architecture === undefined ? hostPlatform() : { os, architecture };
 }

@@ -5,6 +5,7 @@ import {
   digestOf,
   Exact,
   fromBase64,
+  fromHex,
   type HoldsEcdsa,
   holdsEcdsa,
   isDigest,
@@ -22,12 +23,13 @@ import {
   trustedLog,
   verifyEntryInclusion,
   verifyP256,
+  verifyP256Digest,
   verifySet,
 } from '@kallio/tlog';
 import { type Static, Type } from 'typebox';
 import { BUNDLE_MEDIA_TYPE, MAX_BUNDLE } from './bundle.ts';
 import { BundleEntry, logEntryOf } from './bundle-entry.ts';
-import { PAYLOAD_TYPE, verifyEnvelope } from './dsse.ts';
+import { inOneSpelling, PAYLOAD_TYPE, verifyEnvelope } from './dsse.ts';
 import { signatureError } from './error.ts';
 import { type SigningKey, signingKeyOf } from './key.ts';
 import { membersOf } from './members.ts';
@@ -101,7 +103,7 @@ export interface ManagedInput {
   readonly publicKey: Uint8Array;
   /** A Sigstore trusted root (JSON): the logs that are believed. */
   readonly trustedRoot: Uint8Array;
-  /** What was signed: the bytes, or for an attestation their digest. */
+  /** What was signed: the bytes, or their digest. */
   readonly artifact: Uint8Array | Digest;
 }
 
@@ -138,6 +140,7 @@ function verifyBundle(input: ManagedInput, holds: HoldsEcdsa): LogEntry<Uint8Arr
   } else {
     throw signatureError('BUNDLE_SHAPE', 'A bundle holds an envelope or a message signature.');
   }
+  requireHint(bundle.verificationMaterial.publicKey.hint, key);
   const log = logFor(entry, input.trustedRoot);
   verifySet(entry, log, holds);
   verifyEntryInclusion(entry, log, leafBytes, holds);
@@ -213,22 +216,37 @@ function verifyMessage(
   artifact: Uint8Array | Digest,
   holds: HoldsEcdsa,
 ): void {
-  if (typeof artifact === 'string') {
-    throw signatureError('SIGNATURE_NEEDS_ARTIFACT', 'A signature of bytes is verified over the bytes.', {
-      hint: 'Give the file itself, not its digest.',
+  const digest = (typeof artifact === 'string' ? artifact : digestOf(artifact)).slice('sha256:'.length);
+  if (toHex(fromBase64(message.messageDigest.digest)) !== digest) {
+    throw signatureError('SIGNATURE_SUBJECT_MISMATCH', 'This signature is of other bytes.', {
+      pointer: '/messageSignature/messageDigest/digest',
     });
   }
-  const digest = digestOf(artifact).slice('sha256:'.length);
-  if (toHex(fromBase64(message.messageDigest.digest)) !== digest) {
-    throw signatureError('SIGNATURE_SUBJECT_MISMATCH', 'This signature is of other bytes.');
-  }
-  if (!verifyP256(key.key, artifact, fromBase64(message.signature), holds)) {
-    throw signatureError('SIGNATURE_INVALID', 'The signature does not hold for these bytes.');
+  const signature = fromBase64(message.signature);
+  const pointer = '/messageSignature/signature';
+  const verified = inOneSpelling(pointer, () =>
+    typeof artifact === 'string'
+      ? verifyP256Digest(key.key, fromHex(digest, 32), signature, holds)
+      : verifyP256(key.key, artifact, signature, holds),
+  );
+  if (!verified) {
+    throw signatureError('SIGNATURE_INVALID', 'The signature does not hold for these bytes.', { pointer });
   }
   const { spec } = decodeShape(HashedRekordLeaf, leaf, 'SIGNATURE_LOG_LEAF', 'The log entry');
   requireLogged(spec.data.hash.value === digest);
   requireLogged(spec.signature.content === message.signature);
   requireLogged(spec.signature.publicKey.content === key.verifier);
+}
+
+/**
+ * Sigstore leaves it to signer and verifier what a hint is, so one that is of no form known here says nothing: whose key it
+ * is was said by who asked. One in the form of {@link SigningKey.hint} names a key, and must not name another.
+ */
+function requireHint(hint: string, key: SigningKey): void {
+  if (!hint.startsWith('SHA256:') || hint === key.hint) return;
+  throw signatureError('SIGNATURE_KEY_HINT', 'The bundle’s key hint is that of another key.', {
+    pointer: '/verificationMaterial/publicKey/hint',
+  });
 }
 
 function requireLogged(matches: boolean): void {

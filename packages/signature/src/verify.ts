@@ -10,7 +10,7 @@ import {
   parseJson,
   sameJson,
 } from '@kallio/codec';
-import { configClaims, indexClaims } from '@kallio/oci';
+import { configClaims, indexClaims, platformName, runsOn } from '@kallio/oci';
 import { type LogEntry, rekorDsseText, verifyLogEntry } from '@kallio/tlog';
 import { type ParsedBundle, parseBundle } from './bundle.ts';
 import { verifyEnvelope } from './dsse.ts';
@@ -138,7 +138,7 @@ function run(input: SignatureInput, trail: Trail, holds: HoldsEcdsa): ImageVerdi
     () => requireImage(input, statement),
     (claims) =>
       'index' in claims
-        ? `the index names the ${claims.index.length} images that were signed`
+        ? `the index names the ${imagesIn(claims)} images that were signed`
         : 'the image’s configuration is the one signed',
   );
 
@@ -282,12 +282,29 @@ function requireImage(input: SignatureInput, statement: ParsedStatement): Claims
       pointer: '/predicate/image',
     });
   }
-  const { platform } = input.policy;
+  // An index holds no files: what says that it does would pass for an image's signature with files.
+  if ('index' in image && statement.fileManifest.files !== 0) {
+    throw signatureError(
+      'IMAGE_FILE_MANIFEST',
+      'An index holds no files, and its signature says that it does.',
+      {
+        pointer: '/predicate/fileManifest/files',
+      },
+    );
+  }
+  const { platform } = compiledPolicy(input.policy);
   // An index is for every platform it names; which image of it is taken, the walk decides.
-  if (platform !== undefined && !('index' in image) && platform !== `${image.os}/${image.architecture}`) {
-    throw signatureError('SIGNATURE_PLATFORM', `The policy wants an image for ${platform}.`);
+  if (platform !== undefined && !('index' in image) && !runsOn(image, platform)) {
+    throw signatureError('SIGNATURE_PLATFORM', `The policy wants an image for ${platformName(platform)}.`, {
+      hint: `It is for ${platformName(image)}.`,
+    });
   }
   return image;
+}
+
+/** How many images an index names; what only attests one of them is none. */
+function imagesIn({ index }: Extract<Claims['image'], { readonly index: unknown }>): number {
+  return index.filter(({ os }) => os !== 'unknown').length;
 }
 
 /** The result must say of *this* statement that its session closed on it. */

@@ -196,6 +196,25 @@ describe('an image index', () => {
     expect((await judge()).refusal?.code).toBe('IMAGE_UNSIGNED');
   });
 
+  test('with a bundle that was kept: it is of the image that is taken, the index’s own is looked for', async () => {
+    const one = await image('one', false);
+    const index = await indexOver([one, AMD64]);
+    const contents = await walkImage(memory, one.digest, AMD64);
+    const files = await fileManifest(memory, contents);
+    const { bundle } = await build(server, key, {
+      claims: {
+        subject: { name: 'registry.example/greeting', digest: one.digest },
+        image: contents.claims,
+        fileManifest: { digest: fileManifestDigest(files), files: files.files.length },
+      },
+    });
+    expect((await judge({}, { bundle })).refusal?.code).toBe('IMAGE_UNSIGNED');
+    const { bundle: ofIndex } = await attach(index, claimsOf(index));
+    expect((await judge()).refusal?.code).toBe('IMAGE_UNSIGNED');
+    expect((await judge({}, { bundle })).ok).toBe(true);
+    expect((await judge({}, { bundle: ofIndex })).refusal?.code).toBe('SIGNATURE_SUBJECT_MISMATCH');
+  });
+
   test('that names an image which is not in the signed index is refused', async () => {
     const one = await image('one');
     const signed = await indexOver([one, AMD64]);
@@ -250,6 +269,72 @@ describe('an image index', () => {
     );
   });
 
+  test('with what BuildKit attests is accepted, and passed on only if that is nothing that runs', async () => {
+    const one = await image('one');
+    const empty = await memory.pushBlob(utf8('{}'));
+    /** What says that it only attests, and holds a layer of this type. */
+    const attesting = async (layerType: string): Promise<FoundManifest> => {
+      const bytes = utf8(
+        JSON.stringify({
+          schemaVersion: 2,
+          mediaType: MEDIA.manifest,
+          config: { ...empty, mediaType: MEDIA.empty },
+          layers: [{ ...empty, mediaType: layerType }],
+        }),
+      );
+      return memory.manifest(await memory.pushManifest(bytes, MEDIA.manifest));
+    };
+    const over = async (attestation: FoundManifest): Promise<FoundManifest> => {
+      const entry = ({ digest, bytes }: FoundManifest) => ({
+        mediaType: MEDIA.manifest,
+        digest,
+        size: bytes.length,
+      });
+      const about = {
+        platform: { os: 'unknown', architecture: 'unknown' },
+        annotations: {
+          'vnd.docker.reference.type': 'attestation-manifest',
+          'vnd.docker.reference.digest': one.digest,
+        },
+      };
+      const manifests = [
+        { ...entry(one), platform: AMD64 },
+        { ...entry(attestation), ...about },
+      ];
+      const bytes = utf8(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.index, manifests }));
+      await memory.pushManifest(bytes, MEDIA.index, 'latest');
+      return memory.manifest('latest');
+    };
+    const passed = async (index: FoundManifest) =>
+      verifyEveryImage(index, memory, parseImagePolicy(server.policy()), new Date());
+    const honest = await over(await attesting('application/vnd.in-toto+json'));
+    await attach(honest, claimsOf(honest));
+    const verdict = await judge();
+    expect(verdict.refusal).toBeUndefined();
+    expect(verdict.steps.find(({ step }) => step === 'index')?.ok).toBe(true);
+    expect(await passed(honest)).toMatchObject([{ ok: true }]);
+    // Attack: it is an image, and nobody has signed it.
+    const ridden = await over(await attesting(`${MEDIA.layer}+gzip`));
+    await attach(ridden, claimsOf(ridden));
+    expect(await passed(ridden)).toMatchObject({ ok: false, refusal: { code: 'OCI_MANIFEST' } });
+    // Attack: what it names was changed after the index was signed.
+    const other = await over(await attesting('application/vnd.in-toto+json; other'));
+    await attach(other, claimsOf(other, honest));
+    expect((await judge()).refusal?.code).toBe('SIGNATURE_IMAGE_CONFIG');
+  });
+
+  test('of no image is not passed on, as there is nothing in it that was accepted', async () => {
+    const bytes = utf8(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.index, manifests: [] }));
+    await memory.pushManifest(bytes, MEDIA.index, 'latest');
+    const passed = await verifyEveryImage(
+      await memory.manifest('latest'),
+      memory,
+      parseImagePolicy(server.policy()),
+      new Date(),
+    );
+    expect(passed).toMatchObject({ ok: false, refusal: { code: 'OCI_MANIFEST' } });
+  });
+
   test('is judged by the rules that can be of an index, its image by all', async () => {
     const one = await image('one');
     const index = await indexOver([one, AMD64]);
@@ -294,6 +379,34 @@ describe('an image index', () => {
     expect(half.steps.some(({ step, ok }) => step === 'index' && ok)).toBe(true);
     await witnessed(one, before);
     expect((await judge(changes)).refusal).toBeUndefined();
+  });
+
+  test('is judged by a proof that was kept, with the bundle that it is of', async () => {
+    const log = await server.log();
+    const pair = generateKeyPairSync('ed25519');
+    const raw = new Uint8Array(pair.publicKey.export({ type: 'spki', format: 'der' }).subarray(-32));
+    const name = 'w.example/1';
+    const changes: Partial<ImagePolicy> = {
+      logs: policy.logs.map((one) => ({ ...one, verifierKey: log.verifierKey })),
+      witnesses: { quorum: 1, keys: [formatVerifierKey(name, COSIGNATURE_KEY, raw)] },
+    };
+    // Of two leaves that are siblings: the proof of one is as long as that of the other.
+    if (log.head.size % 2 === 1) await image('one before');
+    const one = await image('kept proof');
+    await memory.pushManifest(one.bytes, one.mediaType, 'latest');
+    const own = log.head.size - 1;
+    await image('a later one');
+    const proofAt = (index: number) => {
+      const note = log.checkpoint('c2sp');
+      const line = cosign(parseNote(note).text, { name, raw, key: pair.privateKey }, 1_800_000_000);
+      return utf8(
+        formatTlogProof({ index, hashes: log.inclusion(index, log.head.size), checkpoint: note + line }),
+      );
+    };
+    expect((await judge(changes)).refusal?.code).toBe('WITNESS_PROOF_MISSING');
+    expect((await judge(changes, { proof: proofAt(own) })).refusal).toBeUndefined();
+    expect((await judge(changes, { proof: proofAt(own + 1) })).refusal?.code).toBe('LOG_PROOF_MISMATCH');
+    expect((await judge(changes, { proof: utf8('junk') })).refusal?.code).toBe('LOG_PROOF_MALFORMED');
   });
 });
 

@@ -178,6 +178,57 @@ describe.skipIf(!hasRegistry)('images in a registry (skipped where docker-regist
     expect(verdict.steps.at(-1)).toMatchObject({ step: 'file-manifest', ok: false });
   });
 
+  test('are refused when the signature says another number of files than its file manifest lists', async () => {
+    const { target, subject, claims, files } = await signed('counted');
+    const said = async (count: number) => {
+      const fileManifest = { ...claims.fileManifest, files: count };
+      const { bundle } = await build(server, key, { claims: { ...claims, fileManifest } });
+      await target.pushManifest(
+        utf8(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.index, manifests: [] })),
+        MEDIA.index,
+        subject.digest.replace(':', '-'),
+      );
+      await publishReferrer(target, subject, bundleArtifact(bundle));
+      return (await judge(target)).refusal;
+    };
+    const refused = { code: 'IMAGE_FILE_MANIFEST', pointer: '/predicate/fileManifest/files' };
+    expect(await said(412)).toMatchObject(refused);
+    expect(await said(files.files.length)).toBeUndefined();
+    // The same where the list lies there and the layers are not looked at.
+    await target.pushBlob(fileManifestBytes(files));
+    expect(await said(0)).toMatchObject(refused);
+    expect(await said(files.files.length)).toBeUndefined();
+  });
+
+  test('are refused with a bundle that is too large, before it is fetched', async () => {
+    const { target, subject, bundle } = await signed('huge-bundle');
+    const huge = Buffer.concat([bundle, Buffer.alloc(2 * 1024 * 1024, ' ')]);
+    await publishReferrer(target, subject, bundleArtifact(huge));
+    expect((await judge(target)).refusal?.code).toBe('OCI_TOO_LARGE');
+    await publishReferrer(target, subject, bundleArtifact(bundle));
+    expect((await judge(target)).ok).toBe(true);
+  });
+
+  test('are judged by a bundle that was kept, as by the one that is attached', async () => {
+    const { target, subject, bundle } = await signed('cached');
+    const kept = (cached: Uint8Array) =>
+      verifyImage('latest', target, policy, new Date(), { bundle: cached });
+    expect((await judge(target)).refusal?.code).toBe('IMAGE_UNSIGNED');
+    const asked = vi.spyOn(target, 'referrers');
+    const verdict = await kept(bundle);
+    expect(verdict.ok).toBe(true);
+    // Nothing is asked of what others may have attached.
+    expect(asked).not.toHaveBeenCalled();
+    asked.mockRestore();
+    await publishReferrer(target, subject, bundleArtifact(bundle));
+    expect((await judge(target)).steps).toEqual(verdict.steps);
+    // A kept bundle is believed no more than one that is attached, and none takes its place.
+    const other = await signed('cached-other');
+    expect((await kept(other.bundle)).refusal?.code).toBe('SIGNATURE_SUBJECT_MISMATCH');
+    expect((await kept(utf8('{}'))).refusal?.code).toBe('BUNDLE_MEDIA_TYPE');
+    expect((await kept(new Uint8Array(2 * 1024 * 1024 + 1))).refusal?.code).toBe('BUNDLE_TOO_LARGE');
+  });
+
   test('are accepted with the file manifest that was signed, whatever is attached beside it', async () => {
     const { target, subject, claims } = await signed('manifest-lies-there');
     const files = { version: 'kallio-file-manifest-v1' as const, files: [] };

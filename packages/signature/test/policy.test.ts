@@ -57,7 +57,7 @@ describe('a policy that names no rule', () => {
   });
 
   test('that demands nothing, or what it does not know, can’t be written', () => {
-    parseImagePolicy(policy);
+    parseImagePolicy({ ...policy, platform: 'linux/arm/v7' });
     const log = policy.logs[0];
     const bad: [unknown, string][] = [
       [{ ...policy, builders: [] }, '/builders'],
@@ -78,6 +78,8 @@ describe('a policy that names no rule', () => {
         '/revoked/0/since',
       ],
       [{ ...policy, require: { nonRoot: false } }, '/require/nonRoot'],
+      [{ ...policy, platform: 'linux' }, '/platform'],
+      [{ ...policy, platform: 'linux/arm/v7/more' }, '/platform'],
       [{}, '/'],
     ];
     for (const [document, pointer] of bad) {

@@ -1,5 +1,6 @@
 import { sign } from 'node:crypto';
 import { digestOf, fromBase64, fromUtf8, parseJson, toBase64, utf8 } from '@kallio/codec';
+import { configClaims, indexClaims } from '@kallio/oci';
 import { type LogEntry, rekorDsseBody, setPayload } from '@kallio/tlog';
 import { afterAll, describe, expect, test } from 'vitest';
 import {
@@ -234,7 +235,7 @@ describe('a signature is refused', () => {
         ),
     ],
     [
-      'another key’s hint',
+      'a key hint that is none',
       'SIGNATURE_KEY_HINT',
       (text) => text.replace(/"hint":"SHA256:./, '"hint":"SHA256:?'),
     ],
@@ -310,6 +311,21 @@ describe('a signature is refused', () => {
       expect(codeOf(await judge(bundle))).toBe(code);
     });
   }
+
+  test('when its hint is of another key, which whoever looks keys up by it would take', async () => {
+    const { bundle } = await honest();
+    const other = testKey();
+    const text = replace(keyHint(key.spki), keyHint(other.spki))(fromUtf8(bundle));
+    expect(codeOf(await judge(utf8(text)))).toBe('SIGNATURE_KEY_HINT');
+    // The other way round: the other key's leaf and signature under the hint of this one.
+    const theirs = await build(server, other);
+    expect(codeOf(await judge(theirs.bundle))).toBeUndefined();
+    const shown = replace(keyHint(other.spki), keyHint(key.spki))(fromUtf8(theirs.bundle));
+    expect(codeOf(await judge(utf8(shown)))).toBe('SIGNATURE_KEY_HINT');
+    // Colliding: the beginning of a hint is no hint.
+    const cut = replace(keyHint(key.spki), keyHint(key.spki).slice(0, -1))(fromUtf8(bundle));
+    expect(codeOf(await judge(utf8(cut)))).toBe('SIGNATURE_KEY_HINT');
+  });
 
   test('when another key signed it', async () => {
     await honest();
@@ -450,11 +466,59 @@ describe('a signature is refused', () => {
     expect(codeOf(await judge(bundle, { configBytes: changed }))).toBe('SIGNATURE_IMAGE_CONFIG');
   });
 
+  test('when it is of an index, and says that it holds files', async () => {
+    const index = {
+      mediaType: 'application/vnd.oci.image.index.v1+json',
+      bytes: utf8(
+        JSON.stringify({
+          schemaVersion: 2,
+          mediaType: 'application/vnd.oci.image.index.v1+json',
+          manifests: [
+            {
+              mediaType: 'application/vnd.oci.image.manifest.v1+json',
+              digest: manifestDigest,
+              size: 2,
+              platform: { os: 'linux', architecture: 'amd64' },
+            },
+          ],
+        }),
+      ),
+    };
+    const signed = async (files: number) => {
+      const { subject, fileManifest } = claimsOf(digestOf(index.bytes));
+      const image = indexClaims(index.bytes, index.mediaType);
+      const claims = { subject, image, fileManifest: { ...fileManifest, files } };
+      const { bundle } = await build(server, key, { claims });
+      const input = { bundle, manifestDigest: subject.digest, index, policy, now: new Date() };
+      return codeOf(await verifyImageSignature(input));
+    };
+    expect(await signed(0)).toBeUndefined();
+    expect(await signed(1)).toBe('IMAGE_FILE_MANIFEST');
+  });
+
   test('when the image is for another platform than the policy’s', async () => {
     const { bundle } = await honest();
     const wants = (platform: string): ImagePolicy => ({ ...policy, platform });
     expect(codeOf(await judge(bundle, { policy: wants('linux/amd64') }))).toBeUndefined();
     expect(codeOf(await judge(bundle, { policy: wants('linux/arm64') }))).toBe('SIGNATURE_PLATFORM');
+  });
+
+  test('when the image is for another processor than the policy’s has', async () => {
+    const config = (changes: object) =>
+      utf8(JSON.stringify({ ...JSON.parse(fromUtf8(configBytes)), architecture: 'arm', ...changes }));
+    const judged = async (configBytes: Uint8Array, platform: string) => {
+      const { bundle } = await build(server, key, {
+        claims: { ...claimsOf(), image: configClaims(parseJson(configBytes)) },
+      });
+      return codeOf(await judge(bundle, { configBytes, policy: { ...policy, platform } }));
+    };
+    const [v7, v6] = [config({ variant: 'v7' }), config({ variant: 'v6' })];
+    expect(await judged(v7, 'linux/arm/v6')).toBe('SIGNATURE_PLATFORM');
+    expect(await judged(v7, 'linux/arm/v7')).toBeUndefined();
+    expect(await judged(v6, 'linux/arm/v7')).toBeUndefined();
+    // Without a variant, it is the usual one: v7.
+    expect(await judged(config({}), 'linux/arm/v6')).toBe('SIGNATURE_PLATFORM');
+    expect(await judged(config({}), 'linux/arm')).toBeUndefined();
   });
 
   const sessions: [string, string, Changes][] = [

@@ -33,7 +33,8 @@ export function verifyP256(
   return holds(key, message, der);
 }
 
-function requireDer(der: Uint8Array): void {
+/** Throws `LOG_SIGNATURE_ENCODING` unless this is the one DER form of two integers in 1 … n-1. */
+export function requireDer(der: Uint8Array): void {
   const fail = () => tlogError('LOG_SIGNATURE_ENCODING', 'This is not a P-256 signature in DER.');
   // Two integers of at most 33 bytes: every length is one byte (X.690 section 8.1.3.4).
   if (der.length < 8 || der.length > 72 || der[0] !== 0x30 || der[1] !== der.length - 2) throw fail();

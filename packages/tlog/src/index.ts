@@ -13,6 +13,7 @@ export {
   verifySigstoreCheckpoint,
 } from './checkpoint.ts';
 export { requireP256, verifyP256 } from './ecdsa.ts';
+export { verifyP256Digest } from './ecdsa-digest.ts';
 export {
   type InclusionProof,
   type LogEntry,

@@ -63,6 +63,8 @@ export interface TpmIdentity {
    */
   clock(): Promise<{ resetCount: number; restartCount: number; clock: bigint; safe: boolean }>;
   certifySigningKey(qualifyingData: Uint8Array): Promise<AttestedBytes>;
+  /** Throws what {@link sign} would throw now, and signs nothing: the TPM itself is asked where the operator governs the key. */
+  requireApproval(): Promise<void>;
   /** ECDSA over a SHA-256 digest, DER. `SIGNING_NOT_APPROVED` where the operator governs the key and it may not sign now. */
   sign(digest: Uint8Array): Promise<Uint8Array>;
   /** Puts a new signing key in the old one's place, which signs nothing more. */
@@ -97,6 +99,7 @@ export async function openIdentity(options: {
     const session = await guardingSession(tpm, endorsement, ekPublic);
     // Attack: someone on the bus drops an extend of the instance log's PCR, or puts another quote in the answer's place.
     const guarded = { authorizations: [{ kind: 'session', session } as const] };
+    const pcrsNow = (pcrs: readonly number[]) => readPcrs(tpm, 'sha256', pcrs);
     return {
       ekCertificate: endorsement.certificate,
       intermediates: endorsement.intermediates,
@@ -168,7 +171,7 @@ export async function openIdentity(options: {
         return value ?? new Uint8Array(0);
       },
 
-      pcrValues: (pcrs) => readPcrs(tpm, 'sha256', pcrs),
+      pcrValues: pcrsNow,
 
       async clock() {
         const { attest } = await quote(tpm, ak, new Uint8Array(0), [], guarded);
@@ -177,12 +180,16 @@ export async function openIdentity(options: {
 
       certifySigningKey: (qualifyingData) => certify(tpm, signingKey, ak, qualifyingData, guarded),
 
+      async requireApproval() {
+        if (governance === undefined) return;
+        await withApproval(tpm, governance, pcrsNow, () => Promise.resolve());
+      },
+
       async sign(digest) {
         if (governance === undefined) return ecdsaDer(await sign(tpm, signingKey, digest, guarded));
         // Attack: someone on the bus has the key sign another digest while the policy session is good for it.
         const sessions = [{ kind: 'session', session, encrypt: 'command' } as const];
-        const read = (pcrs: readonly number[]) => readPcrs(tpm, 'sha256', pcrs);
-        return withApproval(tpm, governance, read, async (approved) => {
+        return withApproval(tpm, governance, pcrsNow, async (approved) => {
           const authorizations = [{ kind: 'policy', session: approved } as const];
           return ecdsaDer(await sign(tpm, signingKey, digest, { authorizations, sessions }));
         });

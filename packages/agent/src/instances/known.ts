@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type Digest, DigestSchema, decodeShape, Exact, parseJson } from '@kallio/codec';
 import { type FileManifest, fileManifestBytes, parseFileManifest } from '@kallio/oci';
 import { type Static, Type } from 'typebox';
-import { readIfThere, writeDurably } from '../files.ts';
+import { readIfThere, removeUnfinished, writeDurably } from '../files.ts';
 
 const KnownInstance = Exact({
   instance: Type.String(),
@@ -30,6 +30,7 @@ export class KnownInstances {
   }
 
   static async open(dir: string): Promise<KnownInstances> {
+    await removeUnfinished(manifestsIn(dir));
     const bytes = await readIfThere(join(dir, 'instances.json'));
     if (bytes === undefined) return new KnownInstances(dir, []);
     return new KnownInstances(
@@ -76,10 +77,14 @@ export class KnownInstances {
   }
 
   #manifestPath(digest: string): string {
-    return join(this.#dir, 'file-manifests', `${digest.slice('sha256:'.length)}.json`);
+    return join(manifestsIn(this.#dir), `${digest.slice('sha256:'.length)}.json`);
   }
 
   async #save(): Promise<void> {
     await writeDurably(join(this.#dir, 'instances.json'), JSON.stringify({ instances: this.all() }));
   }
+}
+
+function manifestsIn(dir: string): string {
+  return join(dir, 'file-manifests');
 }

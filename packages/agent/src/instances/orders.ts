@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { decodeShape, Exact, KallioError, parseJson } from '@kallio/codec';
-import { parseReference, Repository } from '@kallio/oci';
+import { openRepository, parseReference } from '@kallio/oci';
 import { type DeviceOrder, DeviceReport } from '@kallio/protocol';
 import { type ImagePolicy, type VerifiedImage, verifyImage } from '@kallio/signature';
 import { Type } from 'typebox';
@@ -112,7 +112,7 @@ export class Orders {
   /** The device's own image check: it believes neither orchestrator nor registry. */
   async #verify({ image }: StartOrder, chain: { step: string; detail: string }[]): Promise<VerifiedImage> {
     const reference = parseReference(image);
-    const source = new Repository(reference);
+    const source = openRepository(reference);
     const verdict = await verifyImage(reference.digest ?? '', source, this.#parts.policy(), new Date());
     for (const { step, detail } of verdict.steps) chain.push({ step, detail: (detail ?? '').slice(0, 1024) });
     if (!verdict.ok) throw new KallioError(verdict.refusal.code, verdict.refusal.message, verdict.refusal);

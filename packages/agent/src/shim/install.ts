@@ -1,4 +1,4 @@
-import { chmod, copyFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeDurably } from '../files.ts';
@@ -11,8 +11,8 @@ const SHIM = fileURLToPath(new URL('./kallio-runc', import.meta.url));
  */
 export async function installShim(stateDir: string, socket: string, runtime: string): Promise<string> {
   const shim = join(stateDir, 'kallio-runc');
-  await copyFile(SHIM, shim);
-  await chmod(shim, 0o755);
+  // Never half there, nor for a moment without its mode: an engine may be starting something.
+  await writeDurably(shim, await readFile(SHIM), 0o755);
   const wrapper = join(stateDir, 'runtime');
   await writeDurably(
     wrapper,
@@ -22,8 +22,8 @@ export async function installShim(stateDir: string, socket: string, runtime: str
       `KALLIO_SOCKET=${quoted(socket)} KALLIO_RUNTIME=${quoted(runtime)} exec ${quoted(shim)} "$@"`,
       '',
     ].join('\n'),
+    0o755,
   );
-  await chmod(wrapper, 0o755);
   return wrapper;
 }
 

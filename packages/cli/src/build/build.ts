@@ -8,14 +8,15 @@ import {
   FILE_MANIFEST_TYPE,
   fileManifestBytes,
   openLayout,
+  openRepository,
   parseReference,
   publishReferrer,
-  Repository,
+  type Repository,
 } from '@kallio/oci';
 import {
   agentSessionAbandon,
   agentSessionAttest,
-  agentSessionClose,
+  type agentSessionClose,
   agentSessionOpen,
   type Client,
   type Reply,
@@ -26,6 +27,7 @@ import { cliError } from '../output/output.ts';
 import { runBuilder } from './builder.ts';
 import { type Built, readBuilt } from './built.ts';
 import { Clock, type Times } from './clock.ts';
+import { closeSession } from './closing.ts';
 
 /** What is built, and how. */
 export interface BuildOptions {
@@ -127,14 +129,13 @@ async function buildIn(
   await clock.step('close, sign, log', async () => {
     for (const [at, one] of built.entries()) {
       const session = sessions[at] ?? '';
-      const body = { claims: one.claims };
-      const closed = await agent.call(agentSessionClose, { params: { session }, body });
+      const closed = await closeSession(agent, session, one.claims, options.say);
       signed.push({ ...one, session, closed });
     }
   });
   const last = signed.at(-1);
   if (last === undefined) throw new Error('a builder leaves at least one image');
-  const target = new Repository({ registry, repository });
+  const target = openRepository({ registry, repository });
   await clock.step(
     'push image, signature, file manifest, evidence',
     async () => {

@@ -2,7 +2,7 @@ import { fromUtf8, isDigest, KallioError } from '@kallio/codec';
 import { MAX_BUNDLE, publicKeyOfPem, verifyBundleWithKey } from '@kallio/signature';
 import type { Command } from 'commander';
 import { type Context, command } from '../context.ts';
-import { readBounded, readFile } from '../files.ts';
+import { readBeyond, readFile } from '../files.ts';
 
 interface Flags {
   readonly bundle: string;
@@ -26,7 +26,7 @@ export function bundleCommand(context: Context): Command {
       .requiredOption('--bundle <file>', 'the Sigstore bundle (v0.3, signed with a managed key)')
       .requiredOption('--key <file>', 'PEM of the signer’s public key (ECDSA P-256)')
       .requiredOption('--trusted-root <file>', 'the Sigstore trusted root (JSON): logs that are believed')
-      .argument('<artifact>', 'the file that was signed; or, of an attestation, its digest sha256:…')
+      .argument('<artifact>', 'the file that was signed, or its digest sha256:…')
       .action((artifact: string, flags: Flags) => verify(context, artifact, flags)),
   );
   return bundle;
@@ -40,7 +40,7 @@ async function verify(context: Context, artifact: string, flags: Flags): Promise
   };
   try {
     const { logIndex, integratedTime } = verifyBundleWithKey({
-      bundle: readBounded(flags.bundle, MAX_BUNDLE),
+      bundle: readBeyond(flags.bundle, MAX_BUNDLE),
       publicKey: publicKeyOfPem(fromUtf8(files.key)).spki,
       trustedRoot: files.trustedRoot,
       artifact: files.artifact,

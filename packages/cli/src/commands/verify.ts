@@ -15,7 +15,10 @@ export function verifyCommand(context: Context): Command {
       '--key-out <file>',
       'write the verified signing key there (PEM), for clients that know no sessions',
     )
-    .option('--bundle <file>', 'judge this bundle instead of what is attached to the image')
+    .option(
+      '--bundle <file>',
+      'judge this bundle instead of what is attached to the image; of an index, to the image that is taken from it',
+    )
     .option(
       '--proof <file>',
       'with --bundle: a witnessed proof of its log entry, as kallio log proof writes it',

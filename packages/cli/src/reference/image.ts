@@ -4,8 +4,8 @@ import {
   fileManifest,
   type ImageSource,
   openLayout,
+  openRepository,
   parseReference,
-  Repository,
   walkImage,
 } from '@kallio/oci';
 import { cliError } from '../output/output.ts';
@@ -49,5 +49,5 @@ async function fromLayout(path: string): Promise<Named> {
 
 function fromRegistry(image: string): Named {
   const reference = parseReference(image);
-  return { source: new Repository(reference), reference: reference.digest ?? reference.tag ?? 'latest' };
+  return { source: openRepository(reference), reference: reference.digest ?? reference.tag ?? 'latest' };
 }

@@ -1,5 +1,5 @@
 import { KallioError } from '@kallio/codec';
-import { parseReference, Repository } from '@kallio/oci';
+import { openRepository, parseReference } from '@kallio/oci';
 import { type ImagePolicy, verifyImage } from '@kallio/signature';
 import type { Logger } from 'pino';
 import type { Checked, StoredPackage } from '../store/packages.ts';
@@ -61,7 +61,7 @@ export class Onboarding {
     try {
       const verdict = await verifyImage(
         reference.digest ?? reference.tag ?? 'latest',
-        new Repository(reference),
+        openRepository(reference),
         this.#parts.policy(),
         new Date(),
       );

@@ -14,6 +14,8 @@ export function layoutOf(dataDir: string) {
     attesterAuthority: join(dataDir, 'keys', 'attester-authority.pem'),
     attesterAuthorityKey: join(dataDir, 'keys', 'attester-authority.key'),
     resultKeys: join(dataDir, 'keys', 'results.json'),
+    /** Held by whoever changes them, beside a server that runs. */
+    resultKeysLock: join(dataDir, 'keys', 'results.lock'),
     logKey: join(dataDir, 'keys', 'log-p256.key'),
     logWitnessedKey: join(dataDir, 'keys', 'log-ed25519.key'),
     ekRoots: join(dataDir, 'ek-roots'),

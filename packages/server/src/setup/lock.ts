@@ -19,3 +19,18 @@ export function lockDataDir(path: string): () => void {
   }
   return () => db.close();
 }
+
+/** How long to wait for another process that holds a lock for a moment, in milliseconds. */
+const PATIENCE_MS = 10_000;
+
+/** Holds a lock for a moment, once whoever holds it lets it go; gives what lets it go again. */
+export function lockFile(path: string): () => void {
+  const db = new DatabaseSync(path, { timeout: PATIENCE_MS });
+  try {
+    db.exec('BEGIN EXCLUSIVE');
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+  return () => db.close();
+}

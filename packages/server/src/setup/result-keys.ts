@@ -6,6 +6,7 @@ import type { ServerCode } from '../codes.ts';
 import { readJsonFile } from './config.ts';
 import { writeDurably } from './files.ts';
 import { layoutOf } from './layout.ts';
+import { lockFile } from './lock.ts';
 
 const Coordinate = Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' });
 
@@ -47,6 +48,16 @@ export function createResultKeys(path: string, now: Date): void {
  */
 export function rotateResultKeys(dataDir: string, now: Date): string {
   const path = layoutOf(dataDir).resultKeys;
+  // Two at once would each take the other's key out again, with which results may have been signed meanwhile.
+  const unlock = lockFile(layoutOf(dataDir).resultKeysLock);
+  try {
+    return rotate(path, now);
+  } finally {
+    unlock();
+  }
+}
+
+function rotate(path: string, now: Date): string {
   const file = readJsonFile(path, ResultKeysFile);
   if (file.keys.length >= MAX_KEYS) {
     throw new KallioError(

@@ -1,4 +1,5 @@
 import { decodeShape, fromBase64 } from '@kallio/codec';
+import { type Platform, parsePlatform } from '@kallio/oci';
 import {
   COSIGNATURE_KEY,
   c2spOrigin,
@@ -18,11 +19,13 @@ export interface PolicyLog extends TrustedLog {
   readonly verifierKey?: VerifierKey;
 }
 
-/** A policy's keys, read and imported. */
+/** A policy's keys, read and imported, and what else of it is read once. */
 export interface Compiled {
   /** By log id. */
   readonly logs: ReadonlyMap<string, PolicyLog>;
   readonly witnesses: readonly VerifierKey[];
+  /** The machine that images must run on, where the policy names one. */
+  readonly platform?: Platform;
 }
 
 /** Made once for each policy: importing a key costs as much as using it. */
@@ -45,9 +48,16 @@ export function parseImagePolicy(document: unknown): ImagePolicy {
 export function compiledPolicy(policy: ImagePolicy): Compiled {
   const known = compiled.get(policy);
   if (known !== undefined) return known;
-  const made = { logs: logsOf(policy), witnesses: witnessesOf(policy) };
+  const made = { logs: logsOf(policy), witnesses: witnessesOf(policy), ...platformOf(policy) };
   compiled.set(policy, made);
   return made;
+}
+
+function platformOf({ platform }: ImagePolicy): Pick<Compiled, 'platform'> {
+  if (platform === undefined) return {};
+  const parsed = parsePlatform(platform);
+  if (parsed === undefined) throw invalid('/platform', `"${platform}" is no platform`);
+  return { platform: parsed };
 }
 
 function logsOf({ logs, witnesses }: ImagePolicy): Map<string, PolicyLog> {

@@ -1,5 +1,6 @@
 import { Base64, DigestSchema, Exact } from '@kallio/codec';
 import { AttesterId } from '@kallio/evidence';
+import { PLATFORM_PATTERN } from '@kallio/oci';
 import { type Static, Type } from 'typebox';
 import { Tier } from '../statement.ts';
 
@@ -98,8 +99,8 @@ export const ImagePolicy = Exact({
   maxAgeSeconds: Type.Optional(Seconds),
   /** Longest time from the closing evidence's result to the log entry. */
   maxResultAgeSeconds: Type.Optional(Seconds),
-  /** `os/architecture` that an image must be for. */
-  platform: Type.Optional(Type.String({ pattern: '^[a-z0-9]+/[a-z0-9]+$' })),
+  /** The machine that an image must run on: `os/architecture`, or `os/architecture/variant`. */
+  platform: Type.Optional(Type.String({ pattern: PLATFORM_PATTERN })),
 });
 export type ImagePolicy = Static<typeof ImagePolicy>;
 
