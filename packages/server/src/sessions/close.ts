@@ -1,8 +1,8 @@
 import type { SessionClaims } from '@kallio/appraisal';
-import { canonicalDigest, type Digest, KallioError, parseDigest } from '@kallio/codec';
+import { canonicalDigest, type Digest, KallioError, parseDigest, toHex } from '@kallio/codec';
 import type { CallInput, SessionRecord, sessionClose } from '@kallio/protocol';
 import { type CertifiedKey, certifiedKey } from '@kallio/signature';
-import { checkGoverned } from '@kallio/tpm/structures';
+import { checkGoverned, governingPolicy } from '@kallio/tpm/structures';
 import { type Judged, judge, signResult } from '../attestation/appraise.ts';
 import { recordResult } from '../attestation/record.ts';
 import type { Verifier } from '../attestation/verifier.ts';
@@ -109,11 +109,14 @@ function sessionClaims(
   const { platform, boot } = judged.appraisal;
   if (platform.tier === undefined || boot === undefined)
     throw new Error('a VERIFIED platform has tier and boot');
+  const policy = governingPolicy(signingKey.key);
   return {
     session: session.session,
     subject,
     statement,
     signingKey: signingKey.spkiDigest,
+    // Certified with the key's public area, to which the closing quote is bound.
+    ...(policy?.length === 32 ? { signingPolicy: toHex(policy) } : {}),
     evidence: [...session.record.evidence.map(parseDigest), evidence],
     builder: session.attester,
     tier: platform.tier,
