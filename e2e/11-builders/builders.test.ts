@@ -152,6 +152,10 @@ describe('an image that another builder leaves', () => {
   it('in a tar archive is taken like one in a folder', async () => {
     const { digest } = await built('archive', ...leaves('buildx', 'archive'));
     expect(await verified(at('archive'), 'linux/arm64')).toMatchObject({ ok: true, digest });
+    const storage = '--root "$TMPDIR/s" --runroot "$TMPDIR/r"';
+    const saved = `buildah ${storage} bud --isolation chroot --tag x "$@" && buildah ${storage} push --quiet x "oci-archive:$OUT:x"`;
+    await built('archive-of-buildah', '--builder', saved);
+    expect(await verified(at('archive-of-buildah'), 'linux/amd64')).toMatchObject({ ok: true });
     const attested = await built('archive-index', ...leaves('buildx-index-attested', 'archive'), ...both);
     expect(attested.signed).toHaveLength(3);
   });
