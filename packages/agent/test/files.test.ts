@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { removeUnfinished, writeDurably } from '../src/files.ts';
 
+const WRITER = join(import.meta.dirname, 'support/writer.ts');
 let dir: string;
 const file = () => join(dir, 'state.json');
 const document = (n: number) => JSON.stringify({ n, filler: 'x'.repeat(1 + ((n * 7919) % 20_000)) });
@@ -31,16 +31,7 @@ describe('a file that is written durably', () => {
   });
 
   it('is whole when two processes write it at the same time', async () => {
-    const module = pathToFileURL(join(import.meta.dirname, '../src/files.ts')).href;
-    const script = `
-      const { writeDurably } = await import(${JSON.stringify(module)});
-      for (let i = 0; i < 200; i++) await writeDurably(${JSON.stringify(file())}, JSON.stringify({ by: process.argv[1], filler: 'x'.repeat(i * 50) }));
-    `;
-    const both = ['a', 'b'].map((name) =>
-      spawn(process.execPath, ['--input-type=module', '-e', script, name], {
-        stdio: ['ignore', 'ignore', 'inherit'],
-      }),
-    );
+    const both = [1, 2].map(() => spawn(process.execPath, [WRITER, file(), 'often'], { stdio: 'inherit' }));
     const codes = await Promise.all(both.map(async (child) => (await once(child, 'exit'))[0]));
     expect(codes).toEqual([0, 0]);
     expect(JSON.parse(readFileSync(file(), 'utf8'))).toMatchObject({ filler: 'x'.repeat(199 * 50) });
@@ -65,17 +56,10 @@ describe('a file that is written durably', () => {
 
 describe('what a crash left of a write', () => {
   it('is removed, and nothing else is', async () => {
-    const module = pathToFileURL(join(import.meta.dirname, '../src/files.ts')).href;
-    const script = `
-      const { writeDurably } = await import(${JSON.stringify(module)});
-      await writeDurably(${JSON.stringify(file())}, 'before');
-      process.stdout.write('go');
-      for (;;) await writeDurably(${JSON.stringify(file())}, 'x'.repeat(4_000_000));
-    `;
     // Killed again and again in the middle of writes, until one of them was caught at it.
     const unfinished = () => readdirSync(dir).filter((name) => name !== 'state.json');
     for (let i = 0; unfinished().length === 0 && i < 50; i++) {
-      const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      const child = spawn(process.execPath, [WRITER, file(), 'for-ever'], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       await once(child.stdout, 'data');
