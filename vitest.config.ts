@@ -6,7 +6,12 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/**/*.test.ts', 'packages/*/test/**/*.test.ts', 'lab/test/unit/*.test.ts'],
+          include: [
+            'test/**/*.test.ts',
+            'packages/*/test/**/*.test.ts',
+            'fuzz/test/*.test.ts',
+            'lab/test/unit/*.test.ts',
+          ],
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },

@@ -18,7 +18,7 @@ function projectFiles(): Files {
       }
     }
   };
-  for (const folder of ['packages', 'e2e', 'bench', 'lab']) walk(folder);
+  for (const folder of ['packages', 'e2e', 'bench', 'fuzz', 'lab']) walk(folder);
   return files;
 }
 

@@ -53,7 +53,9 @@ let site: Site;
 let machine: MeasuringMachine;
 let witnesses: Service[] = [];
 let keys: string[] = [];
-/** The policy that `kallio policy image` makes: both witnesses must have signed. */
+/** An operator's key that governs nothing here, as image policies name it. */
+let stranger: string;
+/** The policy that `kallio policy image` makes: both witnesses must have signed, and the key be the operator's to open. */
 let made: ImagePolicyFile;
 const file = (name: string) => join(site.dir, name);
 const image = (tag: string) => `${site.registry}/app:${tag}`;
@@ -70,12 +72,15 @@ beforeAll(async () => {
   await mustKallio([
     ...['policy', 'signing-authority', '--key', file('operator.key'), '--public', file('operator.pub')],
   ]);
+  const other = ['--key', file('stranger.key'), '--public', file('stranger.pub')];
+  stranger = ((await mustKallio(['policy', 'signing-authority', ...other])) as { name: string }).name;
   await Promise.all([site.startRegistry(), site.makeTpms([machine])]);
   await site.startServer({ builder: BUILDERS }, ['--signing-authority', file('operator.pub')], {
     log: { witnesses: asked },
   });
   made = (await site.run(
     ...['policy', 'image', '--builder', 'build-1', '--tier', 'C', '--witness', ...keys],
+    ...['--signing-authority', file('operator.pub')],
   )) as ImagePolicyFile;
   const log = made.logs[0]?.verifierKey ?? '';
   witnesses = await Promise.all(
@@ -183,6 +188,12 @@ describe('a signing key under its operator’s approvals', () => {
     expect(step('witnesses')).toMatch(/^w\.example\/0, w\.example\/1 signed/);
     expect(step('evidence')).toMatch(/^([3-9]|\d\d) quotes of one AK/);
     firstKey = judged.signingKey;
+    const { require } = made;
+    expect(require).toEqual({ signingAuthority: [expect.stringMatching(/^000b[0-9a-f]{64}$/)] });
+    expect(await verified('old', { require }, '--evidence')).toMatchObject({ ok: true });
+    expect(await verified('old', { require: { signingAuthority: [stranger] } })).toMatchObject({
+      refusal: { code: 'CLAIM_SIGNING_AUTHORITY' },
+    });
     // One that is taken back while the builder runs: the session is not closed on what can't be signed.
     const approval = join(file('approvals'), 'linux-6.1.0-28.json');
     const taken = await build(
@@ -195,6 +206,16 @@ describe('a signing key under its operator’s approvals', () => {
       sessions: { state: string; reason: unknown }[];
     };
     expect(sessions[0]).toMatchObject({ state: 'failed', reason: { code: 'SESSION_ABANDONED' } });
+    await rename(file('taken.json'), approval);
+    // Files that are no approval, or a forged one, stop nothing.
+    await writeFile(join(file('approvals'), 'a-junk.json'), '{');
+    await writeFile(
+      join(file('approvals'), 'b-forged.json'),
+      JSON.stringify({ ...JSON.parse(await readFile(approval, 'utf8')), signature: '01'.repeat(64) }),
+    );
+    expect((await build('beside-junk')).error).toBeUndefined();
+    await rename(approval, file('taken.json'));
+    expect(await build('forged')).toMatchObject({ exit: 1, error: { code: 'SIGNING_APPROVAL_FORGED' } });
     await rename(file('taken.json'), approval);
     expect(await verified('old', { require: { evidence: 64 } })).toMatchObject({
       refusal: { code: 'CLAIM_EVIDENCE' },

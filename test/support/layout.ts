@@ -27,6 +27,7 @@ export const LAYOUT: ReadonlyMap<string, Allowed> = new Map([
   ['packages/cli', ANYTHING],
   ['e2e', ANYTHING],
   ['bench', [...ANYTHING, 'e2e']],
+  ['fuzz', [...LIBRARIES, 'bench']],
   ['lab', [...ANYTHING, 'e2e']],
 ]);
 
@@ -81,5 +82,9 @@ export const LOADERS: ReadonlyMap<string, string> = new Map([
   [
     'packages/cli/bin/kallio.cjs',
     'CommonJS, as Node starts that quickest; it starts a bundle of the command, named by its sources’ digest',
+  ],
+  [
+    'fuzz/src/worker.ts',
+    'it attacks the targets of a module that it is told: its own test has some with mistakes in them',
   ],
 ]);

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import { run } from '../site/process.ts';
 
 /** What was fetched stays here: in this checkout, never in the system. */
@@ -11,9 +12,9 @@ const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 /** Debian releases that have programs which this machine's own doesn't. */
 export type Suite = 'trixie' | 'sid';
 
-/** Programs of a Debian package, or why they could not be had. */
+/** Programs of a Debian package, and which version of theirs it packages; or why they could not be had. */
 export type Peer =
-  | { readonly name: string; readonly bin: string; readonly missing?: undefined }
+  | { readonly name: string; readonly bin: string; readonly version: string; readonly missing?: undefined }
   | { readonly name: string; readonly missing: string };
 
 /**
@@ -25,7 +26,7 @@ export async function debianPeer(suite: Suite, name: string): Promise<Peer> {
   const title = `${name} of Debian ${suite}`;
   const home = join(CACHE, suite, name);
   const bin = join(home, 'usr', 'bin');
-  if (existsSync(bin)) return { name: title, bin };
+  if (existsSync(bin)) return { name: title, bin, version: await versionOf(home, name) };
   const work = await workFolder(suite);
   try {
     const apt = aptWith(work);
@@ -45,10 +46,20 @@ export async function debianPeer(suite: Suite, name: string): Promise<Peer> {
     await rename(unpacked, home).catch((error: unknown) => {
       if (!existsSync(bin)) throw error;
     });
-    return { name: title, bin };
+    return { name: title, bin, version: await versionOf(home, name) };
   } finally {
     await rm(work, { recursive: true, force: true });
   }
+}
+
+/** As the package's own changelog has it, without Debian's revision: a program built by Debian calls itself "devel". */
+async function versionOf(home: string, name: string): Promise<string> {
+  const docs = join(home, 'usr/share/doc', name);
+  const file = (await readdir(docs)).find((one) => /^changelog\.Debian.*\.gz$/.test(one)) ?? 'changelog.gz';
+  const log = gunzipSync(await readFile(join(docs, file))).toString();
+  const [, version] = /^\S+ \((?:\d+:)?([^)]+?)(?:-[^-)]+)?\) /.exec(log) ?? [];
+  if (version === undefined) throw new Error(`the changelog of ${name} names no version`);
+  return version;
 }
 
 async function workFolder(suite: Suite): Promise<string> {

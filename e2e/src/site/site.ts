@@ -178,6 +178,12 @@ export class Site {
     this.#server = await Service.start('server', join(this.dir, 'server.log'), command, args, ready);
   }
 
+  /** The server's process. */
+  get server(): Service {
+    if (this.#server === undefined) throw new Error('the server is not up');
+    return this.#server;
+  }
+
   /** Stops the server and starts it again on the same data. */
   async restartServer(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     await this.#server?.stop(signal);

@@ -11,10 +11,13 @@ import {
   approvalMessage,
   checkGoverned,
   checkSigningKey,
+  governingPolicy,
+  nameOf,
   parsePublic,
   pcrPolicy,
   publicKeyOf,
   signingAuthority,
+  signingPolicyOf,
 } from '@kallio/tpm/structures';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openIdentity, type TpmIdentity } from '../src/identity/identity.ts';
@@ -71,8 +74,8 @@ afterEach(async () => {
   await gone;
 });
 
-function open(governed = true): Promise<TpmIdentity> {
-  const governance = { authority, approvals: join(dir, 'approvals') };
+function open(governed = true, by = authority): Promise<TpmIdentity> {
+  const governance = { authority: by, approvals: join(dir, 'approvals') };
   return openIdentity({
     tpm: `swtpm:unix:${join(dir, 's')}`,
     stateDir: join(dir, 'state'),
@@ -111,7 +114,7 @@ describe('a signing key under the operator’s policy', () => {
     await expect(identity.requireApproval()).rejects.toThrow(code('SIGNING_NOT_APPROVED'));
     const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     approve('now', await now(), stranger.privateKey);
-    await expect(identity.requireApproval()).rejects.toThrow(/TPM_RC_SIGNATURE/);
+    await expect(identity.requireApproval()).rejects.toThrow(code('SIGNING_APPROVAL_FORGED'));
     approve('now', await now());
     // Nothing stays loaded of it: a TPM has three places for objects, three for sessions.
     for (let i = 0; i < 8; i++) await identity.requireApproval();
@@ -140,7 +143,7 @@ describe('a signing key under the operator’s policy', () => {
     const values = await now();
     const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     approve('now', values, stranger.privateKey);
-    await expect(identity.sign(DIGEST)).rejects.toThrow(/TPM_RC_SIGNATURE/);
+    await expect(identity.sign(DIGEST)).rejects.toThrow(code('SIGNING_APPROVAL_FORGED'));
     // The operator approved another state; its signature is put beside the values of this one.
     approve('now', new Map(values).set(4, new Uint8Array(32).fill(9)));
     const { readFileSync } = await import('node:fs');
@@ -148,8 +151,54 @@ describe('a signing key under the operator’s policy', () => {
     const approval = JSON.parse(readFileSync(file, 'utf8')) as SigningApproval;
     const pcrs = { ...approval.pcrs, '4': toHex(values.get(4) ?? new Uint8Array(32)) };
     writeFileSync(file, JSON.stringify({ ...approval, pcrs }));
-    await expect(identity.sign(DIGEST)).rejects.toThrow(/TPM_RC_SIGNATURE/);
+    await expect(identity.sign(DIGEST)).rejects.toThrow(code('SIGNING_APPROVAL_FORGED'));
     approve('now', values);
+    expect(holds(await identity.sign(DIGEST))).toBe(true);
+  });
+
+  it('takes the good approval beside those that are forged, no approval, or no file', async () => {
+    const values = await now();
+    const put = (name: string, text: string) => writeFileSync(join(dir, 'approvals', name), text);
+    // Each comes before the good one.
+    approve('a-forged', values, generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+    put('b-nonsense.json', '{');
+    put('c-other.json', '{"version":"kallio-signing-approval-v2"}');
+    put('d-large.json', ' '.repeat(20_000));
+    mkdirSync(join(dir, 'approvals', 'e-folder.json'));
+    const refusal = await identity.sign(DIGEST).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    expect(refusal).toMatchObject({ code: 'SIGNING_APPROVAL_FORGED' });
+    expect(String(refusal)).toContain('a-forged.json');
+    expect(String(refusal)).toContain('b-nonsense.json (JSON_SYNTAX)');
+    rmSync(join(dir, 'approvals', 'a-forged.json'));
+    await expect(identity.sign(DIGEST)).rejects.toMatchObject({
+      code: 'SIGNING_NOT_APPROVED',
+      message: expect.stringContaining('c-other.json (SIGNING_APPROVAL)'),
+    });
+    approve('a-forged', values, generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+    approve('z-good', values);
+    expect(holds(await identity.sign(DIGEST))).toBe(true);
+    // Taken out of the folder, it opens the key no more; put back by whoever kept it, it does.
+    rmSync(join(dir, 'approvals', 'z-good.json'));
+    await expect(identity.sign(DIGEST)).rejects.toThrow(code('SIGNING_APPROVAL_FORGED'));
+    approve('z-good', values);
+    expect(holds(await identity.sign(DIGEST))).toBe(true);
+  });
+
+  it('opens by no approval that was given, once it is under another operator', async () => {
+    const values = await now();
+    approve('now', values);
+    expect(holds(await identity.sign(DIGEST))).toBe(true);
+    const rotated = identity.signingKey.public;
+    await identity.close();
+    const next = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const spki = new Uint8Array(next.publicKey.export({ format: 'der', type: 'spki' }));
+    identity = await open(true, signingAuthority(spki));
+    expect(identity.signingKey.public).not.toEqual(rotated);
+    await expect(identity.sign(DIGEST)).rejects.toThrow(code('SIGNING_APPROVAL_FORGED'));
+    approve('next', values, next.privateKey);
     expect(holds(await identity.sign(DIGEST))).toBe(true);
   });
 
@@ -162,6 +211,9 @@ describe('a signing key under the operator’s policy', () => {
     expect(() => checkGoverned(key, foreign)).toThrow(code('TPM_KEY_POLICY'));
     const open = { ...key, attributes: { ...key.attributes, userWithAuth: true } };
     expect(() => checkGoverned(open, authority)).toThrow(code('TPM_KEY_AUTH'));
+    expect(governingPolicy(key)).toEqual(signingPolicyOf(nameOf(authority)));
+    expect(governingPolicy(open)).toBeUndefined();
+    expect(governingPolicy({ ...key, authPolicy: new Uint8Array(0) })).toBeUndefined();
   });
 
   it('is certified by the AK without an approval: to be vouched for is not to be used', async () => {

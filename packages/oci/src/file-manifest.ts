@@ -78,72 +78,122 @@ export async function fileManifest(
     const entries: LayerEntry[] = [];
     await readLayer(await source.stream(layer), layer, diffId, budget, (entry) => entries.push(entry));
     // Whiteouts hide what lower layers have, never what their own layer has: they come first.
-    for (const entry of entries) whiteOut(root, entry);
-    for (const entry of entries) apply(root, entry);
+    for (const { path } of entries) whiteOut(root, path);
+    const made = () => budget.entry();
+    for (const entry of entries) apply(root, entry, made);
+    requireOrder(entries);
   }
   const files: FileEntry[] = [];
   collectFiles(root, '', files);
-  files.sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
+  files.sort(byPath);
   return { version: 'kallio-file-manifest-v1', files };
 }
 
 const WHITEOUT = '.wh.';
 const OPAQUE = '.wh..wh..opq';
+/** What whiteouts can't hide: the directory that they stand in, and the one above it. */
+const NOT_HIDDEN: ReadonlySet<string> = new Set(['', '.', '..']);
 
-function whiteOut(root: Directory, { path }: LayerEntry): void {
+function whiteOut(root: Directory, path: string): void {
   const [parents, name] = split(path);
   if (!name.startsWith(WHITEOUT)) return;
   const parent = find(root, parents);
+  const hidden = name.slice(WHITEOUT.length);
+  // Attack: a whiteout that one runtime takes for nothing, and another for all that stands around it.
+  if (NOT_HIDDEN.has(hidden)) throw pathError(path, 'is a whiteout of no name');
   if (parent?.kind !== 'directory') return;
   if (name === OPAQUE) parent.children.clear();
-  else parent.children.delete(name.slice(WHITEOUT.length));
+  else parent.children.delete(hidden);
 }
 
-function apply(root: Directory, { header, path, sha256 }: LayerEntry): void {
+/** `made` is told of each directory that no entry names. */
+function apply(root: Directory, entry: LayerEntry, made: () => void): void {
+  const { path, type, target } = entry;
   const [parents, name] = split(path);
-  if (path === '' || name.startsWith(WHITEOUT)) return;
-  const parent = directory(root, parents);
+  // Attack: what one runtime passes over, being below a whiteout, and another unpacks.
+  if (parents.some((parent) => parent.startsWith(WHITEOUT))) throw pathError(path, 'lies below a whiteout');
+  if (path === '') {
+    if (type === 'directory') return;
+    throw pathError(path, 'is in the place of the root');
+  }
+  if (name.startsWith(WHITEOUT)) {
+    requireNoLink(root, parents);
+    return;
+  }
+  const parent = directory(root, parents, made);
   const there = parent.children.get(name);
-  switch (header.type) {
+  switch (type) {
     case 'directory':
       if (there?.kind !== 'directory') parent.children.set(name, { kind: 'directory', children: new Map() });
       return;
-    case 'link': {
-      // A hard link is one more name of a file that is there already.
-      const target = find(root, cleanParts(header.linkname ?? ''));
-      if (target?.kind !== 'file') {
-        throw ociError('OCI_LAYER', `The hard link /${path} points to no regular file.`, {
-          pointer: `/${path}`,
-        });
-      }
-      parent.children.set(name, target);
+    case 'link':
+      parent.children.set(name, linked(root, entry, target ?? ''));
       return;
-    }
     default:
-      parent.children.set(
-        name,
-        sha256 === undefined ? { kind: 'other' } : { kind: 'file', file: fileOf(header, sha256) },
-      );
+      parent.children.set(name, fileOf(entry) ?? { kind: 'other' });
   }
 }
 
-function fileOf(header: LayerEntry['header'], sha256: string): Omit<FileEntry, 'path'> {
-  return {
-    sha256,
-    mode: (header.mode ?? 0) & 0o7777,
-    uid: header.uid ?? 0,
-    gid: header.gid ?? 0,
-    size: header.size ?? 0,
-  };
+/**
+ * Attack: a whiteout of what its own layer has. By the specification it hides lower layers only; but runtimes that unpack in
+ * order take away what came before it.
+ */
+function requireOrder(entries: readonly LayerEntry[]): void {
+  const hidden = new Map<string, number>();
+  for (const [at, { path }] of entries.entries()) {
+    const [parents, name] = split(path);
+    if (!name.startsWith(WHITEOUT) || name === OPAQUE) continue;
+    hidden.set([...parents, name.slice(WHITEOUT.length)].join('/'), at);
+  }
+  if (hidden.size === 0) return;
+  for (const [at, { path }] of entries.entries()) {
+    for (let end = path.indexOf('/'); ; end = path.indexOf('/', end + 1)) {
+      const whole = end < 0;
+      const above = whole ? path : path.slice(0, end);
+      if ((hidden.get(above) ?? at) > at) throw layerError(above, 'is taken away by its own layer');
+      if (whole) break;
+    }
+  }
+}
+
+/** Attack: a whiteout below a symbolic link, which takes a file elsewhere away, or the link itself. */
+function requireNoLink(root: Directory, parents: readonly string[]): void {
+  let node: Node | undefined = root;
+  for (const part of parents) {
+    node = node?.kind === 'directory' ? node.children.get(part) : node;
+    if (node === undefined) return;
+  }
+  if (node.kind !== 'directory') throw notDirectory(parents);
+}
+
+/** A hard link is one more name of a file that is there already. */
+function linked(root: Directory, { path, mode, uid, gid }: LayerEntry, target: string): Node {
+  const node = find(root, partsOf(target));
+  // A runtime first takes away what is in the link's place, which must not be what it leads to.
+  if (node === undefined || node.kind === 'directory' || `${target}/`.startsWith(`${path}/`)) {
+    throw layerError(path, 'is a hard link to no file that is there');
+  }
+  if (node.kind === 'other') return node;
+  // Attack: a link that says set-user-id of a file that does not. Some runtimes take it from here, and some from there.
+  const { file } = node;
+  if (file.mode !== mode || file.uid !== uid || file.gid !== gid) {
+    throw layerError(path, 'is a hard link with another mode or owner than its file');
+  }
+  return node;
+}
+
+function fileOf({ sha256, mode, uid, gid, size }: LayerEntry): Node | undefined {
+  return sha256 === undefined ? undefined : { kind: 'file', file: { sha256, mode, uid, gid, size } };
 }
 
 function split(path: string): readonly [readonly string[], string] {
   const parts = path.split('/');
-  return [parts.slice(0, -1), parts[parts.length - 1] ?? ''];
+  const name = parts.pop() ?? '';
+  return [parts, name];
 }
 
-function cleanParts(name: string): string[] {
-  return name.split('/').filter((part) => part !== '' && part !== '.');
+function partsOf(path: string): readonly string[] {
+  return path === '' ? [] : path.split('/');
 }
 
 function find(root: Directory, parts: readonly string[]): Node | undefined {
@@ -159,16 +209,16 @@ function find(root: Directory, parts: readonly string[]): Node | undefined {
  * The directory of an entry. A missing one is made, as runtimes do. One that is a file or link is refused: runtimes
  * disagree on what an entry below a symbolic link means, and a manifest must not depend on which one runs.
  */
-function directory(root: Directory, parts: readonly string[]): Directory {
+function directory(root: Directory, parts: readonly string[], made: () => void): Directory {
   let node: Directory = root;
   for (const part of parts) {
-    const next: Node = node.children.get(part) ?? { kind: 'directory', children: new Map() };
-    if (next.kind !== 'directory') {
-      throw ociError('OCI_LAYER_PATH', `An entry lies below /${parts.join('/')}, which is no directory.`, {
-        pointer: `/${parts.join('/')}`,
-      });
+    let next: Node | undefined = node.children.get(part);
+    if (next === undefined) {
+      made();
+      next = { kind: 'directory', children: new Map() };
+      node.children.set(part, next);
     }
-    node.children.set(part, next);
+    if (next.kind !== 'directory') throw notDirectory(parts);
     node = next;
   }
   return node;
@@ -180,4 +230,24 @@ function collectFiles(node: Directory, path: string, files: FileEntry[]): void {
     if (child.kind === 'directory') collectFiles(child, full, files);
     else if (child.kind === 'file') files.push({ path: full, ...child.file });
   }
+}
+
+/** By the bytes of the path. Where no path has a character that UTF-16 writes as two, that is the order of the texts. */
+function byPath({ path: a }: FileEntry, { path: b }: FileEntry): number {
+  if (PAIRED.test(a) || PAIRED.test(b)) return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  return a < b ? -1 : 1;
+}
+
+const PAIRED = /[\ud800-\udfff]/;
+
+function notDirectory(parents: readonly string[]): Error {
+  return pathError(parents.join('/'), 'is reached through what is no directory');
+}
+
+function layerError(path: string, is: string): Error {
+  return ociError('OCI_LAYER', `/${path} ${is}.`, { pointer: `/${path}` });
+}
+
+function pathError(path: string, is: string): Error {
+  return ociError('OCI_LAYER_PATH', `/${path} ${is}.`, { pointer: `/${path}` });
 }

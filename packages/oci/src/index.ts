@@ -13,6 +13,7 @@ export {
 export { type ImageIndexClaims, indexClaims } from './index-claims.ts';
 export type { LayerLimits } from './layer.ts';
 export { type Layout, openLayout } from './layout.ts';
+export { type ArchiveLimits, unpackLayout } from './layout-archive.ts';
 export { writeLayout } from './layout-writer.ts';
 export { type Descriptor, type ImageIndex, type ImageManifest, MEDIA, parseManifest } from './manifest.ts';
 export {

@@ -1,28 +1,38 @@
-import { createHash, type Hash } from 'node:crypto';
-import { pipeline, Readable, Transform } from 'node:stream';
+import { createHash, type Hash, hash } from 'node:crypto';
+import { pipeline, Readable } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import type { Digest } from '@kallio/codec';
-import { extract, type Header } from 'tar-stream';
 import { ociError } from './error.ts';
 import type { Descriptor } from './manifest.ts';
+import { type TarEntry, TarReader } from './tar/reader.ts';
+import { cutIntoFrames } from './zstd-frames.ts';
 
 /** Limits on one image's layers together. A hostile image is refused before it has cost more than this. */
 export interface LayerLimits {
-  /** Entries of all layers. */
+  /** Entries of all layers, and directories that none of them names. */
   readonly entries: number;
+  /** Bytes of all their names, and of the names that hard links lead to. */
+  readonly names: number;
   /** Uncompressed bytes of all layers. */
   readonly bytes: number;
   /** How many times larger than its compressed form a layer may be (beyond a first 16 MiB). */
   readonly ratio: number;
 }
 
-export const DEFAULT_LIMITS: LayerLimits = { entries: 1_000_000, bytes: 64 * 1024 ** 3, ratio: 200 };
+export const DEFAULT_LIMITS: LayerLimits = {
+  entries: 1_000_000,
+  names: 128 * 1024 ** 2,
+  bytes: 64 * 1024 ** 3,
+  ratio: 200,
+};
 
-/** One entry of a layer; a regular file's content is hashed as it passes. */
-export interface LayerEntry {
-  readonly header: Header;
+/** One entry of a layer, as much of it as a file manifest needs. */
+export interface LayerEntry extends Pick<TarEntry, 'mode' | 'uid' | 'gid' | 'size'> {
+  readonly type: 'file' | 'directory' | 'link' | 'other';
   /** Path without a leading slash or `.`, parts joined by `/`; empty for the root itself. */
   readonly path: string;
+  /** Of a hard link: the path of the file that it is another name of. */
+  readonly target?: string;
   /** Lower-case hexadecimal SHA-256, of regular files. */
   readonly sha256?: string;
 }
@@ -31,6 +41,7 @@ export interface LayerEntry {
 export class LayerBudget {
   readonly limits: LayerLimits;
   #entries = 0;
+  #names = 0;
   #bytes = 0;
 
   constructor(limits: LayerLimits = DEFAULT_LIMITS) {
@@ -43,6 +54,13 @@ export class LayerBudget {
     }
   }
 
+  names(length: number): void {
+    this.#names += length;
+    if (this.#names > this.limits.names) {
+      throw ociError('OCI_LAYER_LIMIT', `This image has names of more than ${this.limits.names} bytes.`);
+    }
+  }
+
   bytes(count: number): void {
     this.#bytes += count;
     if (this.#bytes > this.limits.bytes) {
@@ -51,13 +69,14 @@ export class LayerBudget {
   }
 }
 
-const MAX_PATH = 4096;
 const FREE_EXPANSION = 16 * 1024 * 1024;
+/** In pieces of this size a layer is decompressed. */
+const PIECE = 64 * 1024;
 
 /**
  * Reads a layer: decompresses, checks digest and size of what came and the diff id of what it unpacks to, and gives
- * each entry to `visit`, in order. Throws after the last entry when a digest does not hold: whoever collects must
- * not use what was collected before this returns.
+ * each entry to `visit`, in order; a regular file's content is hashed as it passes. Throws after the last entry when a
+ * digest does not hold: whoever collects must not use what was collected before this returns.
  */
 export async function readLayer(
   compressed: AsyncIterable<Uint8Array>,
@@ -87,39 +106,19 @@ export async function readLayer(
       );
     }
   });
-  const tar = extract();
-  const decompress = decompressor(descriptor.mediaType);
-  const stages = [
-    Readable.from(compressed, { objectMode: false }),
-    outer.stream,
-    ...decompress,
-    inner.stream,
-    tar,
-  ];
-  let broken: unknown;
-  pipeline(stages, (error) => {
-    broken = error ?? undefined;
-  });
+  const files = new Hashing(budget, visit);
+  const tar = new TarReader(files);
   try {
-    for await (const entry of tar) {
-      budget.entry();
-      const { header } = entry;
-      const path = cleanPath(header.name);
-      if (header.type === 'file' || header.type === 'contiguous-file') {
-        const hash = createHash('sha256');
-        for await (const chunk of entry) hash.update(chunk as Uint8Array);
-        visit({ header, path, sha256: hash.digest('hex') });
-      } else {
-        entry.resume();
-        visit({ header, path });
-      }
+    for await (const chunk of decompressed(outer.measured(compressed), descriptor.mediaType)) {
+      inner.take(chunk);
+      tar.push(chunk);
     }
+    tar.end();
   } catch (cause) {
-    const real = broken ?? cause;
-    if (real instanceof Error && real.name === 'KallioError') throw real;
-    throw ociError('OCI_LAYER', 'This layer is no well-formed tar archive of its media type.', {
+    if (cause instanceof Error && cause.name === 'KallioError') throw cause;
+    throw ociError('OCI_LAYER', 'This layer is no well-formed archive of its media type.', {
       pointer: descriptor.digest,
-      cause: real,
+      cause,
     });
   }
   if (outer.length !== descriptor.size) throw sizeMismatch(`${outer.length}`);
@@ -136,30 +135,85 @@ export async function readLayer(
   }
 }
 
-function decompressor(mediaType: string) {
-  if (mediaType.endsWith('gzip')) return [createGunzip()];
-  return mediaType.endsWith('zstd') ? [createZstdDecompress()] : [];
+function decompressed(stream: AsyncIterable<Uint8Array>, mediaType: string): AsyncIterable<Uint8Array> {
+  const unpack = (from: AsyncIterable<Uint8Array>, through: ReturnType<typeof createGunzip>) => {
+    // What breaks it is told to who reads it.
+    pipeline(Readable.from(from, { objectMode: false }), through, () => undefined);
+    return through;
+  };
+  if (mediaType.endsWith('gzip')) return unpack(stream, createGunzip({ chunkSize: PIECE }));
+  if (mediaType.endsWith('zstd'))
+    return unpack(cutIntoFrames(stream), createZstdDecompress({ chunkSize: PIECE }));
+  return stream;
+}
+
+/** Makes entries of what a tar archive holds. */
+class Hashing {
+  readonly #budget: LayerBudget;
+  readonly #visit: (entry: LayerEntry) => void;
+  #file: Omit<LayerEntry, 'sha256'> | undefined;
+  /** Of a file that comes in more than one piece. */
+  #hash: Hash | undefined;
+
+  constructor(budget: LayerBudget, visit: (entry: LayerEntry) => void) {
+    this.#budget = budget;
+    this.#visit = visit;
+  }
+
+  entry({ type, name, link, mode, uid, gid, size }: TarEntry): void {
+    this.#budget.entry();
+    this.#budget.names(name.length + link.length);
+    const path = cleanPath(name);
+    const about = { path, mode, uid, gid, size };
+    if (type === 'file') this.#file = { ...about, type };
+    else if (type === 'link') this.#visit({ ...about, type, target: cleanPath(link) });
+    else this.#visit({ ...about, type: type === 'directory' ? type : 'other' });
+  }
+
+  content(piece: Uint8Array, last: boolean): void {
+    const file = this.#file;
+    if (file === undefined) throw new Error('content belongs to a file');
+    if (last && this.#hash === undefined) {
+      this.#done(file, hash('sha256', piece, 'hex'));
+      return;
+    }
+    this.#hash ??= createHash('sha256');
+    this.#hash.update(piece);
+    if (last) this.#done(file, this.#hash.digest('hex'));
+  }
+
+  passedOver(): void {
+    this.#budget.entry();
+  }
+
+  #done(file: Omit<LayerEntry, 'sha256'>, sha256: string): void {
+    this.#file = undefined;
+    this.#hash = undefined;
+    this.#visit({ ...file, sha256 });
+  }
 }
 
 /** Counts and hashes what passes. */
 class Meter {
-  readonly stream: Transform;
   readonly #hash: Hash = createHash('sha256');
+  readonly #before: (length: number) => void;
   length = 0;
 
-  constructor(before: (length: number) => void = () => undefined) {
-    this.stream = new Transform({
-      transform: (chunk: Uint8Array, _encoding, done) => {
-        try {
-          before(this.length + chunk.length);
-          this.length += chunk.length;
-          this.#hash.update(chunk);
-          done(null, chunk);
-        } catch (error) {
-          done(error instanceof Error ? error : new Error(String(error)));
-        }
-      },
-    });
+  constructor(before: (length: number) => void) {
+    this.#before = before;
+  }
+
+  take(chunk: Uint8Array): void {
+    this.#before(this.length + chunk.length);
+    this.length += chunk.length;
+    this.#hash.update(chunk);
+  }
+
+  async *measured(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of stream) {
+      this.take(chunk);
+      yield chunk;
+    }
   }
 
   digest(): Digest {
@@ -170,7 +224,7 @@ class Meter {
 /** Attack: a name that climbs out of the root. Absolute names and `./` are common and mean the root. */
 function cleanPath(name: string): string {
   const parts = name.split('/').filter((part) => part !== '' && part !== '.');
-  if (name.length > MAX_PATH || parts.includes('..') || name.includes('\0')) {
+  if (parts.includes('..') || name.includes('\0')) {
     throw ociError(
       'OCI_LAYER_PATH',
       `A layer has an entry whose name is not inside the root: ${JSON.stringify(name.slice(0, 200))}.`,

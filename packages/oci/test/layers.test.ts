@@ -1,5 +1,6 @@
-import { gzipSync } from 'node:zlib';
-import { type Digest, digestOf, sha256, toHex, utf8 } from '@kallio/codec';
+import { createHash } from 'node:crypto';
+import { constants, zstdCompressSync } from 'node:zlib';
+import { digestOf, parseDigest, sha256, toHex, utf8 } from '@kallio/codec';
 import { type Header, pack } from 'tar-stream';
 import { describe, expect, it } from 'vitest';
 import {
@@ -11,13 +12,14 @@ import {
   type LayerLimits,
   MEDIA,
 } from '../src/index.ts';
+import { gzipped, type Layer, LIMITS, manifestOfLayers } from './support/layers.ts';
+import { archive, entry, pax } from './support/tar.ts';
 
 /* Layers made by hand: what a runtime would unpack, and what an attacker would have it unpack. */
 
 type Entry = Partial<Header> & { readonly name: string; readonly content?: string };
 
 const refusal = (code: string) => expect.objectContaining({ code });
-const LIMITS: LayerLimits = { entries: 1000, bytes: 64 * 1024 * 1024, ratio: 200 };
 
 async function tarOf(entries: readonly Entry[]): Promise<Uint8Array> {
   const archive = pack();
@@ -28,32 +30,12 @@ async function tarOf(entries: readonly Entry[]): Promise<Uint8Array> {
   return new Uint8Array(Buffer.concat(chunks));
 }
 
-/** The file manifest of an image of these layers, base first; `asGiven` are layers as they lie in the registry. */
+/** The file manifest of an image of these layers, base first. */
 async function manifestOf(
   layers: readonly (readonly Entry[])[],
   limits: LayerLimits = LIMITS,
 ): Promise<FileManifest> {
-  return manifestOfTars(await Promise.all(layers.map(tarOf)), limits);
-}
-
-function manifestOfTars(tars: readonly Uint8Array[], limits = LIMITS): Promise<FileManifest> {
-  const blobs = new Map<Digest, Uint8Array>();
-  const layers = tars.map((tar) => {
-    const bytes = new Uint8Array(gzipSync(tar));
-    blobs.set(digestOf(bytes), bytes);
-    return { mediaType: `${MEDIA.layer}+gzip`, digest: digestOf(bytes), size: bytes.length };
-  });
-  const source: ImageSource = {
-    manifest: () => Promise.reject(new Error('not asked')),
-    blob: () => Promise.reject(new Error('not asked')),
-    stream: async ({ digest }) =>
-      (async function* () {
-        yield blobs.get(digest) ?? new Uint8Array(0);
-      })(),
-  };
-  const claims = { layers: tars.map((tar) => digestOf(tar)) };
-  const image = { layers, claims } as unknown as ImageContents;
-  return fileManifest(source, image, limits);
+  return manifestOfLayers((await Promise.all(layers.map(tarOf))).map(gzipped), limits);
 }
 
 const paths = ({ files }: FileManifest) => files.map(({ path }) => path);
@@ -91,12 +73,12 @@ describe('a file manifest', () => {
     expect(
       paths(await manifestOf([base, [file('keep/.wh.b'), file('.wh.gone'), file('clear/.wh..wh..opq')]])),
     ).toEqual(['/keep/a']);
-    // A whiteout hides lower layers, never its own: wherever it stands in the archive.
+    // A whiteout hides lower layers, never its own.
     const upper = [
       file('clear/new'),
       file('clear/.wh..wh..opq'),
-      file('keep/b', 'again'),
       file('keep/.wh.b'),
+      file('keep/b', 'again'),
     ];
     expect(paths(await manifestOf([base, upper]))).toEqual(['/clear/new', '/gone/x', '/keep/a', '/keep/b']);
   });
@@ -121,13 +103,97 @@ describe('a file manifest', () => {
   });
 
   it('refuses a hard link to what is no file there', async () => {
-    for (const linkname of ['nothing', '../etc/passwd', 'dir']) {
-      const entries: Entry[] = [
-        { name: 'dir/', type: 'directory' },
-        { name: 'l', type: 'link', linkname },
-      ];
-      await expect(manifestOf([entries])).rejects.toThrow(refusal('OCI_LAYER'));
+    const linkedTo = (linkname: string) => {
+      const dir: Entry = { name: 'dir/', type: 'directory' };
+      return manifestOf([[dir, file('dir/x'), { name: 'l', type: 'link', linkname }]]);
+    };
+    for (const linkname of ['nothing', 'dir', 'dir/x/y']) {
+      await expect(linkedTo(linkname)).rejects.toThrow(refusal('OCI_LAYER'));
     }
+    await expect(linkedTo('../etc/passwd')).rejects.toThrow(refusal('OCI_LAYER_PATH'));
+    expect(paths(await linkedTo('/dir/x'))).toEqual(['/dir/x', '/l']);
+  });
+});
+
+describe('a layer that is compressed with zstd', () => {
+  const frame = (bytes: Uint8Array) => new Uint8Array(zstdCompressSync(bytes));
+  const join = (...parts: Uint8Array[]) => new Uint8Array(Buffer.concat(parts));
+  /** What readers pass over: `zstd:chunked` keeps its table of contents there. */
+  const skipped = join(Uint8Array.of(0x5e, 0x2a, 0x4d, 0x18, 5, 0, 0, 0), utf8('table'));
+  const withChecksum = { params: { [constants.ZSTD_c_checksumFlag]: 1 } };
+
+  it('is read whole, in however many frames and pieces it comes', async () => {
+    const tar = await tarOf([file('a', 'x'.repeat(5000)), file('b'), file('c', '\0'.repeat(200_000))]);
+    const half = tar.length / 2;
+    const forms: Uint8Array[] = [
+      frame(tar),
+      join(frame(tar.slice(0, half)), frame(tar.slice(half))),
+      join(skipped, frame(tar.slice(0, half)), skipped, skipped, frame(tar.slice(half)), skipped),
+      join(...Array.from({ length: tar.length / 512 }, (_, i) => frame(tar.slice(512 * i, 512 * (i + 1))))),
+      join(
+        frame(new Uint8Array(0)),
+        new Uint8Array(zstdCompressSync(tar, withChecksum)),
+        frame(new Uint8Array(0)),
+      ),
+    ];
+    const expected = await manifestOfLayers([gzipped(tar)]);
+    expect(paths(expected)).toEqual(['/a', '/b', '/c']);
+    for (const compressed of forms) {
+      for (const piece of [1, 3, 17, 1000, Number.POSITIVE_INFINITY]) {
+        expect(await manifestOfLayers([{ tar, suffix: '+zstd', compressed }], LIMITS, piece)).toEqual(
+          expected,
+        );
+      }
+    }
+  });
+
+  it('is refused where it is cut short, is something else, or goes on as something else', async () => {
+    const tar = await tarOf([file('a', 'x'.repeat(5000))]);
+    const whole = join(frame(tar.slice(0, 1024)), skipped, frame(tar.slice(1024)));
+    const read = (compressed: Uint8Array) => manifestOfLayers([{ tar, suffix: '+zstd', compressed }]);
+    expect(paths(await read(whole))).toEqual(['/a']);
+    for (const bad of [whole.slice(0, -3), join(whole, utf8('goes on')), utf8('something else'), tar]) {
+      await expect(read(bad)).rejects.toThrow(refusal('OCI_LAYER'));
+    }
+  });
+});
+
+describe('a layer of any size', () => {
+  it('costs memory for its names alone: not for its contents, nor for what else its headers say', async () => {
+    const filler = new Uint8Array(512 * 1024).fill(0x61);
+    const one = (i: number) =>
+      Buffer.concat([pax({ comment: filler }), entry({ name: `file-${i}`, content: filler.subarray(i) })]);
+    const pieces = function* () {
+      for (let i = 0; i < 400; i++) yield new Uint8Array(one(i));
+      yield new Uint8Array(1024);
+    };
+    const hash = createHash('sha256');
+    let size = 0;
+    for (const piece of pieces()) {
+      hash.update(piece);
+      size += piece.length;
+    }
+    const digest = parseDigest(`sha256:${hash.digest('hex')}`);
+    let most = 0;
+    const source: ImageSource = {
+      manifest: () => Promise.reject(new Error('not asked')),
+      blob: () => Promise.reject(new Error('not asked')),
+      stream: async () =>
+        (async function* () {
+          for (const piece of pieces()) {
+            const { heapUsed, external } = process.memoryUsage();
+            most = Math.max(most, heapUsed + external);
+            yield piece;
+          }
+        })(),
+    };
+    const layers = [{ mediaType: MEDIA.layer, digest, size }];
+    const image = { layers, claims: { layers: [digest] } } as unknown as ImageContents;
+    const started = process.memoryUsage();
+    const limits = { ...LIMITS, bytes: 2 ** 30 };
+    expect(paths(await fileManifest(source, image, limits))).toHaveLength(400);
+    expect(size).toBeGreaterThan(400 * 1024 * 1024);
+    expect(most - started.heapUsed - started.external).toBeLessThan(128 * 1024 * 1024);
   });
 });
 
@@ -147,8 +213,9 @@ describe('a hostile layer is refused', () => {
 
   it('with a path longer than any may be, however deep it is nested', async () => {
     const deep = (depth: number) => `${'d/'.repeat(depth)}f`;
-    expect(paths(await manifestOf([[file(deep(2000), '')]]))).toHaveLength(1);
-    await expect(manifestOf([[file(deep(2100), '')]])).rejects.toThrow(refusal('OCI_LAYER_PATH'));
+    const wide = { ...LIMITS, entries: 3000 };
+    expect(paths(await manifestOf([[file(deep(2000), '')]], wide))).toHaveLength(1);
+    await expect(manifestOf([[file(deep(2100), '')]], wide)).rejects.toThrow(refusal('OCI_LAYER_PATH'));
   });
 
   it('with more entries than are counted, over all layers together', async () => {
@@ -156,6 +223,47 @@ describe('a hostile layer is refused', () => {
       Array.from({ length: count }, (_, i) => file(`${at}${i}`, ''));
     await expect(manifestOf([many(600, 'a'), many(600, 'b')])).rejects.toThrow(refusal('OCI_LAYER_LIMIT'));
     expect(paths(await manifestOf([many(500, 'a'), many(500, 'b')]))).toHaveLength(1000);
+  });
+
+  it('with more directories than are counted, that no entry names', async () => {
+    const deep = (count: number) =>
+      Array.from({ length: 10 }, (_, i) => file(`${i}/${'d/'.repeat(count)}f`, ''));
+    expect(paths(await manifestOf([deep(90)]))).toHaveLength(10);
+    await expect(manifestOf([deep(110)])).rejects.toThrow(refusal('OCI_LAYER_LIMIT'));
+  });
+
+  it('with names, or names that links lead to, of more bytes than are kept', async () => {
+    const long = (at: number, count: number) =>
+      Array.from({ length: count }, (_, i) => file(`${'x'.repeat(200)}/${at + i}`, ''));
+    const tight = { ...LIMITS, names: 20_000 };
+    expect(paths(await manifestOf([long(100, 45), long(200, 45)], tight))).toHaveLength(90);
+    await expect(manifestOf([long(100, 50), long(200, 50)], tight)).rejects.toThrow(
+      refusal('OCI_LAYER_LIMIT'),
+    );
+    const links = (count: number) =>
+      Array.from({ length: count }, (_, i) => ({
+        name: `${i}`,
+        type: 'link' as const,
+        linkname: 'x'.repeat(90),
+      }));
+    const target = file('x'.repeat(90), '');
+    expect(paths(await manifestOf([[target, ...links(200)]], tight))).toHaveLength(201);
+    await expect(manifestOf([[target, ...links(300)]], tight)).rejects.toThrow(refusal('OCI_LAYER_LIMIT'));
+  });
+
+  it('with an extended header that is longer than any reader takes', async () => {
+    const about = (length: number) => manifestOf([[{ ...file('a'), pax: { comment: 'x'.repeat(length) } }]]);
+    expect(paths(await about(1_000_000))).toEqual(['/a']);
+    await expect(about(1024 * 1024)).rejects.toThrow(refusal('OCI_LAYER_LIMIT'));
+  });
+
+  it('with headers about all entries, and no entries', async () => {
+    const flood = (count: number) => {
+      const one = pax({ comment: 'x' }, 'g');
+      return manifestOfLayers([gzipped(archive(...Array.from({ length: count }, () => one)))]);
+    };
+    expect(paths(await flood(1000))).toEqual([]);
+    await expect(flood(1001)).rejects.toThrow(refusal('OCI_LAYER_LIMIT'));
   });
 
   it('that unpacks to more bytes than are allowed, over all layers together', async () => {
@@ -184,6 +292,20 @@ describe('a hostile layer is refused', () => {
     expect(paths(await manifestOf([[file('bomb', zeros)]], wide))).toEqual(['/bomb']);
   });
 
+  it.each([
+    ['a bomb', 40 * 1024 * 1024, 100],
+    ['no bomb, but of more bytes than are allowed', 65 * 1024 * 1024, 100_000],
+  ])('that is compressed with zstd and %s', async (_, length, ratio) => {
+    const tar = await tarOf([file('bomb', 'x'.repeat(length))]);
+    const layer: Layer = { tar, suffix: '+zstd', compressed: new Uint8Array(zstdCompressSync(tar)) };
+    expect(layer.compressed.length).toBeLessThan(10_000);
+    const started = process.memoryUsage().rss;
+    await expect(manifestOfLayers([layer], { ...LIMITS, ratio })).rejects.toThrow(refusal('OCI_LAYER_LIMIT'));
+    expect(process.memoryUsage().rss - started).toBeLessThan(256 * 1024 * 1024);
+    const wide = { ...LIMITS, bytes: 2 ** 30, ratio: 100_000 };
+    expect(paths(await manifestOfLayers([layer], wide))).toEqual(['/bomb']);
+  });
+
   it('that goes on after its last byte, which is not read on', async () => {
     const tar = await tarOf([file('a')]);
     let more = 0;
@@ -205,7 +327,8 @@ describe('a hostile layer is refused', () => {
 
   it('that ends in the middle of an entry', async () => {
     const tar = await tarOf([file('a', 'x'.repeat(2000))]);
-    await expect(manifestOfTars([tar.slice(0, 1024)])).rejects.toThrow(refusal('OCI_LAYER'));
-    expect(paths(await manifestOfTars([tar]))).toEqual(['/a']);
+    const cut = manifestOfLayers([gzipped(tar.slice(0, 1024))]);
+    await expect(cut).rejects.toThrow(refusal('OCI_LAYER'));
+    expect(paths(await manifestOfLayers([gzipped(tar)]))).toEqual(['/a']);
   });
 });

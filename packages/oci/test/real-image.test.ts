@@ -1,23 +1,35 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Digest, digestOf, isDigest } from '@kallio/codec';
+import { type Digest, digestOf, isDigest, utf8 } from '@kallio/codec';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   checkRoot,
   copyImage,
   FILE_MANIFEST_TYPE,
   type FileManifest,
+  type FoundManifest,
   fileManifest,
   fileManifestBytes,
   fileManifestDigest,
+  hostPlatform,
   type ImageContents,
   type ImageSource,
   type Layout,
+  MEDIA,
   openLayout,
   parseFileManifest,
   parseManifest,
@@ -25,7 +37,9 @@ import {
   Repository,
   referrerBlob,
   walkImage,
+  writeLayout,
 } from '../src/index.ts';
+import { archive, entry, gnuLong, pax } from './support/tar.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'kallio-oci-'));
 const storage = ['--root', join(dir, 'store'), '--runroot', join(dir, 'run')];
@@ -35,6 +49,8 @@ function buildah(...args: string[]): string {
   return execFileSync('buildah', [...storage, ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
+    // Of an image without a name it makes one of the path, in which it takes no capital.
+    cwd: dir,
   }).trim();
 }
 
@@ -79,7 +95,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await registry.stop();
-  buildah('umount', container);
+  buildah('umount', '--all');
   buildah('rm', '--all');
   rmSync(dir, { recursive: true, force: true });
 });
@@ -116,6 +132,55 @@ async function startRegistry() {
   };
 }
 
+const HOST = { os: 'linux', architecture: hostPlatform().architecture };
+
+/** A layout of one image of these layers. */
+async function layoutOf(name: string, layers: readonly Uint8Array[]): Promise<FoundManifest> {
+  const target = await writeLayout(join(dir, name));
+  const described = layers.map((layer) => ({
+    mediaType: MEDIA.layer,
+    digest: digestOf(layer),
+    size: layer.length,
+  }));
+  const rootfs = { type: 'layers', diff_ids: described.map(({ digest }) => digest) };
+  const config = utf8(JSON.stringify({ ...HOST, config: {}, rootfs }));
+  for (const blob of [...layers, config]) await target.pushBlob(blob);
+  const document = {
+    schemaVersion: 2,
+    mediaType: MEDIA.manifest,
+    config: { mediaType: MEDIA.config, digest: digestOf(config), size: config.length },
+    layers: described,
+  };
+  const bytes = utf8(JSON.stringify(document));
+  return { bytes, mediaType: MEDIA.manifest, digest: await target.pushManifest(bytes, MEDIA.manifest, 'x') };
+}
+
+/** Where buildah unpacked these layers. */
+async function rootOf(name: string, ...layers: readonly Uint8Array[]): Promise<string> {
+  await layoutOf(name, layers);
+  return buildah('mount', buildah('from', `oci:${name}:x`).split('\n').at(-1) ?? '');
+}
+
+/** These layers unpacked by buildah, and as the file manifest lists them. */
+async function unpacked(name: string, ...layers: readonly Uint8Array[]) {
+  const { digest } = await layoutOf(name, layers);
+  const source = await openLayout(join(dir, name));
+  const made = await fileManifest(source, await walkImage(source, digest));
+  const mounted = await rootOf(name, ...layers);
+  const found = execFileSync('find', ['.', '-type', 'f', '-printf', '/%P %m %U %G %s\n'], {
+    cwd: mounted,
+    encoding: 'utf8',
+  });
+  return {
+    manifest: made,
+    root: mounted,
+    found: found.trim().split('\n').sort(),
+    listed: made.files
+      .map(({ path, mode, uid, gid, size }) => `${path} ${mode.toString(8)} ${uid} ${gid} ${size}`)
+      .sort(),
+  };
+}
+
 /** The layout, with one of its blobs replaced. */
 function tampered(digest: Digest, bytes: Uint8Array): ImageSource {
   return {
@@ -141,6 +206,82 @@ describe('the file manifest of a real image', () => {
       found,
     );
     expect(await checkRoot(root, manifest)).toEqual({ changed: [], missing: [], added: [] });
+  });
+
+  it('is what it unpacks of layers in every way that archives say things', async () => {
+    const base256 = (value: number) =>
+      Uint8Array.of(0x80, 0, 0, 0, ...new Uint8Array(Uint32Array.of(value).buffer).reverse());
+    const deep = `${'a-directory/'.repeat(20)}file`;
+    const base = archive(
+      entry({ name: './', type: '5', mode: 0o755 }),
+      pax({ uid: '1000660000', gid: '3000000' }),
+      entry({ name: 'pax-owner', content: 'x', mode: 0o2755 }),
+      entry({ name: 'base-256', raw: { 108: base256(1000660000), 116: base256(7) } }),
+      pax({ path: `pax/${deep}`, 'SCHILY.xattr.user.x': 'y' }),
+      entry({ content: 'long' }),
+      gnuLong('L', `gnu/${deep}`),
+      entry({ raw: { 257: 'ustar  \0' }, content: 'long' }),
+      entry({ name: 'file', raw: { 345: 'prefix' }, mode: 0o4755 }),
+      entry({ name: 'päivä', content: 'day' }),
+      entry({ name: 'päivä-2', type: '1', link: './päivä' }),
+      entry({ name: 'link', type: '2', link: 'päivä' }),
+      entry({ name: 'link-2', type: '1', link: '/link' }),
+      entry({ name: 'pipe', type: '6' }),
+      pax({ comment: 'of a commit' }, 'g'),
+      entry({ name: 'gone' }),
+      entry({ name: 'again', content: 'old' }),
+      entry({ name: 'clear/old/x' }),
+      entry({ name: 'clear/file' }),
+      entry({ name: 'x/y' }),
+    );
+    const upper = archive(
+      entry({ name: '.wh.gone' }),
+      entry({ name: '.wh.again' }),
+      entry({ name: 'again', content: 'new' }),
+      entry({ name: 'clear/new' }),
+      entry({ name: 'clear/.wh..wh..opq' }),
+      entry({ name: 'x', content: 'a file now' }),
+    );
+    const made = await unpacked('every-way', base, upper);
+    expect(made.manifest.files.map(({ path }) => path)).toEqual([
+      '/again',
+      '/base-256',
+      '/clear/new',
+      `/gnu/${deep}`,
+      '/pax-owner',
+      `/pax/${deep}`,
+      '/prefix/file',
+      '/päivä',
+      '/päivä-2',
+      '/x',
+    ]);
+    expect(made.listed).toEqual(made.found);
+    expect(await checkRoot(made.root, made.manifest)).toEqual({ changed: [], missing: [], added: [] });
+  });
+
+  it('is refused where an engine unpacks other than the archive seems to say', async () => {
+    const evil = entry({ name: 'tool', content: 'evil' });
+    const good = entry({ name: 'tool', content: 'good' });
+    const hidden = archive(evil, new Uint8Array(1024), good);
+    await expect(unpacked('hidden', hidden)).rejects.toMatchObject({ code: 'OCI_LAYER' });
+    expect(readFileSync(join(await rootOf('hidden', hidden), 'tool'), 'utf8')).toBe('evil');
+    const link = entry({ name: 'link', type: '1', link: 'tool', mode: 0o4755 });
+    const setId = archive(good, link);
+    await expect(unpacked('set-id', setId)).rejects.toMatchObject({ code: 'OCI_LAYER' });
+    expect(statSync(join(await rootOf('set-id', setId), 'tool')).mode & 0o7777).toBe(0o4755);
+    const honest = await unpacked('honest', archive(good, entry({ name: 'link', type: '1', link: 'tool' })));
+    expect(honest.listed).toEqual(honest.found);
+  });
+
+  it.each(['zstd', 'zstd:chunked'])('is the same of layers that it compressed as %s', async (format) => {
+    const folder = join(dir, format.replace(':', '-'));
+    buildah('push', '--compression-format', format, 'localhost/final', `oci:${folder}:final`);
+    const pushed = await openLayout(folder);
+    const other = await walkImage(pushed, pushed.manifests[0]?.digest ?? '');
+    expect(other.layers.map(({ mediaType }) => mediaType)).toEqual(
+      image.layers.map(() => `${MEDIA.layer}+zstd`),
+    );
+    expect(await fileManifest(pushed, other)).toEqual(manifest);
   });
 
   it('sees whiteouts, upper layers and set-id bits', () => {
@@ -183,7 +324,7 @@ describe('the file manifest of a real image', () => {
   });
 
   it('refuses an image over its limits, and takes the same one under them', async () => {
-    const tight = { entries: 3, bytes: 1 << 30, ratio: 200 };
+    const tight = { entries: 3, names: 1 << 20, bytes: 1 << 30, ratio: 200 };
     await expect(fileManifest(layout, image, tight)).rejects.toMatchObject({ code: 'OCI_LAYER_LIMIT' });
     await expect(fileManifest(layout, image, { ...tight, entries: 100 })).resolves.toEqual(manifest);
   });

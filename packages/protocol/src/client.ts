@@ -52,8 +52,10 @@ export class Client {
     );
   }
 
-  /** One exchange. A refusal by the server is thrown as {@link KallioError} with the server's own code. */
-  async call<R extends Route>(route: R, input: CallInput<R>): Promise<Reply<R>> {
+  /**
+   * One exchange, which `signal` ends. A refusal by the server is thrown as {@link KallioError} with the server's own code.
+   */
+  async call<R extends Route>(route: R, input: CallInput<R>, signal?: AbortSignal): Promise<Reply<R>> {
     const parts = input as {
       params?: Record<string, unknown>;
       query?: Record<string, unknown>;
@@ -62,7 +64,8 @@ export class Client {
     const query = new URLSearchParams();
     for (const [key, value] of Object.entries(parts.query ?? {})) query.set(key, String(value));
     const suffix = query.size === 0 ? '' : `?${query}`;
-    const bytes = await this.raw(route.method, fillPath(route.path, parts.params ?? {}) + suffix, parts.body);
+    const path = fillPath(route.path, parts.params ?? {}) + suffix;
+    const bytes = await this.#whole(await this.#send(route.method, path, parts.body, { signal }));
     const json = bytes.length === 0 ? {} : parseJson(bytes, { maxBytes: MAX_REPLY, maxDepth: 64 });
     return decodeShape<R['reply']>(
       route.reply,
@@ -79,7 +82,11 @@ export class Client {
     body?: unknown,
     contentType?: string,
   ): Promise<Uint8Array> {
-    const response = await this.#send(method, path, body, contentType);
+    return this.#whole(await this.#send(method, path, body, { contentType }));
+  }
+
+  /** The body of an answer that is no refusal. */
+  async #whole(response: Message): Promise<Uint8Array> {
     const bytes = await readAll(this.#unbroken(response.body));
     if (response.status >= 200 && response.status < 300) return bytes;
     throw refusalOf(response, bytes);
@@ -87,7 +94,7 @@ export class Client {
 
   /** Opens a stream of server-sent events. Ends when the server or `signal` ends it. */
   async stream(path: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-    const response = await this.#send('GET', path, undefined, undefined, signal);
+    const response = await this.#send('GET', path, undefined, { signal, events: true });
     if (response.status !== 200) throw refusalOf(response, await readAll(this.#unbroken(response.body)));
     return this.#unbroken(response.body);
   }
@@ -110,18 +117,22 @@ export class Client {
     method: Route['method'],
     path: string,
     body: unknown,
-    contentType?: string,
-    signal?: AbortSignal,
+    how: {
+      readonly contentType?: string | undefined;
+      readonly signal?: AbortSignal | undefined;
+      readonly events?: boolean;
+    },
   ) {
+    const { contentType, signal, events = false } = how;
     const isBytes = body instanceof Uint8Array;
     const headers: Record<string, string> = {
-      accept: signal === undefined ? 'application/json' : 'text/event-stream',
+      accept: events ? 'text/event-stream' : 'application/json',
     };
     if (body !== undefined) headers['content-type'] = contentType ?? 'application/json';
     if (this.#options.token !== undefined) headers.authorization = `Bearer ${this.#options.token}`;
     const bytes = body === undefined ? undefined : isBytes ? body : Buffer.from(JSON.stringify(body));
     // A stream is silent for as long as nothing happens.
-    const patience = { answerMs: this.#timeoutMs, silenceMs: signal === undefined ? this.#timeoutMs : 0 };
+    const patience = { answerMs: this.#timeoutMs, silenceMs: events ? 0 : this.#timeoutMs };
     try {
       return await this.#connections.exchange(
         { method, url: new URL(this.#origin + path), headers, body: bytes, signal },

@@ -1,8 +1,8 @@
-import { canonicalBytes, canonicalDigest, type Digest, digestOf, toBase64, utf8 } from '@kallio/codec';
+import { canonicalBytes, canonicalDigest, type Digest, digestOf, toBase64, toHex, utf8 } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
 import { type Client, sessionCreate, sessionOpen } from '@kallio/protocol';
 import { type AcceptedImage, verifyBuildEvidence } from '@kallio/signature';
-import { parsePublic, publicKeyOf } from '@kallio/tpm/structures';
+import { parsePublic, publicKeyOf, signingPolicyOf } from '@kallio/tpm/structures';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { admitted, type TestAttester } from './fixture-attester.ts';
 import type { TestServer } from './fixture-server.ts';
@@ -86,6 +86,7 @@ function accepted({ session, messages, closing }: Shown, tpm = one): AcceptedIma
     fileManifestDigest: digestOf(utf8('files')),
     signingKey: digestOf(new Uint8Array(spki)),
     signingKeySpki: new Uint8Array(spki),
+    signingPolicy: undefined,
     logIndex: 1,
     integratedTime: 1,
     evidence,
@@ -125,6 +126,29 @@ describe('raw evidence of a build', () => {
     expect(() => of(during, closing)).toThrow(code('BUILD_EVIDENCE_PURPOSE'));
     expect(() => of(opening, during)).toThrow(code('BUILD_EVIDENCE_PURPOSE'));
     expect(() => of(opening, opening, closing)).toThrow(code('BUILD_EVIDENCE_PURPOSE'));
+  });
+
+  it('is refused where the result says that another policy governs the key than the one that was certified', async () => {
+    const operator = (fill: number) =>
+      signingPolicyOf(Buffer.concat([Uint8Array.of(0, 0x0b), new Uint8Array(32).fill(fill)]));
+    const open = await build();
+    const said = { signingPolicy: toHex(operator(1)) };
+    expect(() => judge(open, said)).toThrow(code('SIGNING_KEY_NOT_CERTIFIED'));
+    expect(judge(open)).toMatchObject({ messages: 3 });
+    one.signingPolicy = operator(1);
+    try {
+      await one.reboot();
+      builder = await admitted(server, one, 'be-1');
+      client = await builder.connect(server);
+      const governed = await build();
+      expect(judge(governed, said)).toMatchObject({ messages: 3 });
+      expect(() => judge(governed, { signingPolicy: toHex(operator(2)) })).toThrow(
+        code('SIGNING_KEY_NOT_CERTIFIED'),
+      );
+    } finally {
+      one.signingPolicy = undefined;
+      await one.reboot();
+    }
   });
 
   it('is refused when the machine was restarted in between, or quoted the end before the beginning', async () => {

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
   attestersList,
@@ -183,8 +184,9 @@ describe('keys', () => {
 
   it('that sign results are all there when several processes rotate them at once', async () => {
     const server = await testServer();
-    const script = join(import.meta.dirname, 'fixture-rotate.ts');
-    const rotate = () => promisify(execFile)(process.execPath, [script, server.dataDir]);
+    const program = fileURLToPath(new URL('./support/rotating.ts', import.meta.url));
+    const run = promisify(execFile);
+    const rotate = () => run(process.execPath, [program, server.dataDir]);
     const rotated = await Promise.all([rotate(), rotate(), rotate()]);
     const kids = rotated.flatMap(({ stdout }) => stdout.trim().split('\n'));
     await server.restart();

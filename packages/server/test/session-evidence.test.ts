@@ -137,7 +137,10 @@ describe('between a session’s quotes', () => {
     await builder.measure('/tmp/implant', program('implant'));
     builder.measured.pop();
     await builder.measure('/usr/bin/cc', program('cc'));
-    await expect(close(session)).rejects.toThrow(/IMA_MISMATCH/);
+    await expect(close(session)).rejects.toMatchObject({
+      code: 'SESSION_PLATFORM_NOT_VERIFIED',
+      message: expect.stringContaining('IMA_MISMATCH'),
+    });
     await hasFailed(session, 'SESSION_PLATFORM_NOT_VERIFIED');
   });
 

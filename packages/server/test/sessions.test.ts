@@ -479,7 +479,11 @@ describe('where the operator governs the signing keys', () => {
       await two.reboot();
       const second = await open();
       const closing = await host.closing(second.by, second.session, image, statement);
-      expect(await close(second.session, closing, second.by)).toMatchObject({ state: 'closed' });
+      const closed = await close(second.session, closing, second.by);
+      expect(closed).toMatchObject({ state: 'closed' });
+      const { issuer, jwks } = await second.by.call(trustShow, {});
+      const { session: told } = await verifyEar(closed.ear ?? '', { issuer, jwks }, governed.now());
+      expect(told?.signingPolicy).toBe(Buffer.from(two.signingPolicy).toString('hex'));
     } finally {
       two.signingPolicy = undefined;
       await two.reboot();

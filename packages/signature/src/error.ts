@@ -61,6 +61,7 @@ export type SignatureCode =
   | 'CLAIM_USER'
   | 'CLAIM_FILE_MANIFEST'
   | 'CLAIM_SECURE_BOOT'
+  | 'CLAIM_SIGNING_AUTHORITY'
   | 'CLAIM_EVIDENCE'
   // What the policy has revoked.
   | 'REVOKED_BUILDER'

@@ -1,4 +1,4 @@
-import { canonicalBytes, decodeShape, digestOf, fromBase64, parseJson } from '@kallio/codec';
+import { canonicalBytes, decodeShape, digestOf, fromBase64, parseJson, toHex } from '@kallio/codec';
 import {
   authenticateQuote,
   EvidenceMessage,
@@ -8,7 +8,7 @@ import {
   quotedPcrs,
   type VerifiedQuote,
 } from '@kallio/evidence';
-import { checkAk, parsePublic } from '@kallio/tpm/structures';
+import { checkAk, governingPolicy, parsePublic, type TpmtPublic } from '@kallio/tpm/structures';
 import { Type } from 'typebox';
 import { signatureError } from './error.ts';
 import { MAX_EVIDENCE } from './evidence-type.ts';
@@ -54,7 +54,7 @@ export function verifyBuildEvidence(bytes: Uint8Array, image: AcceptedImage): Sh
   const keyPublic = fromBase64(akCertification.key);
   const quotes = messages.map((message, index) => verifyQuote(message, index, messages.length));
   const shown = { public: akCertification.key, certification: akCertification.certification };
-  const { spkiDigest } = certifiedKey(
+  const { key, spkiDigest } = certifiedKey(
     shown,
     { session: image.session, nonce: lastNonce(messages) },
     akPublic,
@@ -67,6 +67,14 @@ export function verifyBuildEvidence(bytes: Uint8Array, image: AcceptedImage): Sh
       {
         pointer: '/predicate/buildEnvironment/akCertification/key',
       },
+    );
+  }
+  // Stops a result that says of a key which opens in any state that an operator governs it.
+  if (image.signingPolicy !== undefined && image.signingPolicy !== policyOf(key)) {
+    throw signatureError(
+      'SIGNING_KEY_NOT_CERTIFIED',
+      'The AK certified a key under another policy than the session’s result says.',
+      { pointer: '/predicate/buildEnvironment/akCertification/key' },
     );
   }
   return requireOneBoot(quotes);
@@ -97,6 +105,11 @@ export function verifyBuildEvidence(bytes: Uint8Array, image: AcceptedImage): Sh
     const quote = authenticateQuote(message.quote, { akPublic, qualifyingData: qualifyingData(binding) });
     return quotedPcrs(quote, message.pcrs, { bank: 'sha256', pcrs: QUOTED_PCRS });
   }
+}
+
+function policyOf(key: TpmtPublic): string | undefined {
+  const policy = governingPolicy(key);
+  return policy === undefined ? undefined : toHex(policy);
 }
 
 function lastNonce(messages: readonly EvidenceMessage[]): string {

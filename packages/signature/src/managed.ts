@@ -205,7 +205,8 @@ function subjectsOf(payload: Uint8Array): Digest[] {
   const subject = membersOf(parseJson(payload)).get('subject');
   if (!Array.isArray(subject)) return [];
   return subject
-    .map((one) => `sha256:${membersOf(membersOf(one).get('digest')).get('sha256')}`)
+    .map((one) => membersOf(membersOf(one).get('digest')).get('sha256'))
+    .flatMap((digest) => (typeof digest === 'string' ? `sha256:${digest}` : []))
     .filter(isDigest);
 }
 

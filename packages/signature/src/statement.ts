@@ -179,7 +179,9 @@ function subjectOf(value: Json | undefined): Claims['subject'] {
   const members = membersOf(only);
   const name = members.get('name');
   const digests = membersOf(members.get('digest'));
-  const digest = `sha256:${digests.get('sha256')}`;
+  // Attack: a digest that is no text, which can't be made one either: an end that no verdict would say.
+  const sha256 = digests.get('sha256');
+  const digest = typeof sha256 === 'string' ? `sha256:${sha256}` : '';
   if (typeof name !== 'string' || digests.size !== 1 || !isDigest(digest)) {
     throw signatureError(
       'STATEMENT_SUBJECT_DIGEST',

@@ -51,6 +51,8 @@ export interface AcceptedImage {
   /** The key itself (SPKI, DER), for clients that know no sessions: this one vouched for it. */
   readonly signingKeySpki: Uint8Array;
   readonly logIndex: number;
+  /** The TPM policy that alone opens the signing key, as the attestation server says; undefined where there is none. */
+  readonly signingPolicy: string | undefined;
   /** Seconds since 1970: when it was logged. */
   readonly integratedTime: number;
   /** Digests of the evidence messages behind it, opening first. */

@@ -203,6 +203,7 @@ function run(input: SignatureInput, trail: Trail, holds: HoldsEcdsa): ImageVerdi
     fileManifestDigest: fileManifest.digest,
     signingKey: key.digest,
     signingKeySpki: key.spki,
+    signingPolicy: session.signingPolicy,
     logIndex: bundle.entry.logIndex,
     integratedTime: bundle.entry.integratedTime,
     evidence: session.evidence.map(parseDigest),

@@ -178,6 +178,22 @@ describe('a bundle of this project’s own', () => {
     }
   });
 
+  test('is of a subject whose digest is a text, whatever stands beside it', async () => {
+    const trustedRoot = trusts(server);
+    const of = (digest: string) => ({
+      payload: (text: string) =>
+        text.replace(/"subject":\[.*?\]/, `"subject":[{"digest":{"sha256":${digest}}}]`),
+    });
+    const judgedOf = async (digest: string) => {
+      const { bundle } = await build(server, key, of(digest));
+      return verifyBundleWithKey({ bundle, publicKey: key.spki, trustedRoot, artifact: manifestDigest });
+    };
+    await judgedOf(`"${manifestDigest.slice(7)}"`);
+    for (const digest of ['{}', '{"toString":1}', '[]', 'null', '7', `["${manifestDigest.slice(7)}"]`]) {
+      await expect(judgedOf(digest)).rejects.toMatchObject({ code: 'SIGNATURE_SUBJECT_MISMATCH' });
+    }
+  });
+
   test('is refused by a root whose key was not valid when it was logged, in the array of one that was', async () => {
     const { bundle } = await build(server, key);
     const trustedRoot = utf8(

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { type Digest, digestOf, utf8 } from '@kallio/codec';
+import { type Digest, digestOf, toHex, utf8 } from '@kallio/codec';
 import { COSIGNATURE_KEY, cosign, formatTlogProof, formatVerifierKey, parseNote } from '@kallio/tlog';
+import { nameOf, signingAuthority, signingPolicyOf } from '@kallio/tpm/structures';
 import { afterAll, describe, expect, test } from 'vitest';
 import {
   type ImagePolicy,
@@ -203,6 +204,32 @@ describe('a policy requires', () => {
     expect((await judge(said.bundle, { require })).refusal?.code).toBe('SIGNATURE_RESULT_MISMATCH');
     const unsaid = await build(server, key, { session });
     expect((await judge(unsaid.bundle, {})).refusal?.code).toBe('SIGNATURE_RESULT_MISMATCH');
+  });
+
+  test('that the signing key opens by the approvals of these operators alone', async () => {
+    const operator = () => {
+      const name = nameOf(signingAuthority(testKey().spki));
+      return { name: toHex(name), signingPolicy: toHex(signingPolicyOf(name)) };
+    };
+    const [one, two, stranger] = [operator(), operator(), operator()];
+    const require = { signingAuthority: [one.name, two.name] };
+    const refused = ['CLAIM_SIGNING_AUTHORITY', '/predicate/buildEnvironment/akCertification/key'];
+    for (const { signingPolicy } of [one, two]) {
+      expect(
+        await found({ require }, await build(server, key, { session: { signingPolicy } })),
+      ).toBeUndefined();
+    }
+    // A key that anybody on the host may use; one that somebody else governs.
+    expect(await found({ require })).toEqual(refused);
+    const { signingPolicy } = stranger;
+    expect(await found({ require }, await build(server, key, { session: { signingPolicy } }))).toEqual(
+      refused,
+    );
+    for (const name of ['', 'operator', one.name.toUpperCase(), `${one.name}00`, one.signingPolicy]) {
+      expect(() => parseImagePolicy({ ...policy, require: { signingAuthority: [name] } })).toThrow(
+        expect.objectContaining({ code: 'IMAGE_POLICY_INVALID' }),
+      );
+    }
   });
 
   test('so many evidence messages of the session', async () => {

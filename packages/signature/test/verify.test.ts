@@ -295,6 +295,11 @@ describe('a signature is refused', () => {
       'STATEMENT_SUBJECT_DIGEST',
       replace('"digest":{"sha256":', '"digest":{"sha1":"00","sha256":'),
     ],
+    [
+      'a digest that is no text',
+      'STATEMENT_SUBJECT_DIGEST',
+      (text) => text.replace(`"${manifestDigest.slice(7)}"}`, '{"a":1}}'),
+    ],
     ['a key twice', 'JSON_DUPLICATE_KEY', replace('{"_type"', '{"_type":"x","_type"')],
     ['an unknown field', 'STATEMENT_SHAPE', replace('"predicate":{', '"predicate":{"alsoTrue":1,')],
     ['white space', 'STATEMENT_NOT_CANONICAL', replace('{"_type"', '{ "_type"')],

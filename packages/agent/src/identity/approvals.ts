@@ -1,6 +1,15 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Digest, decodeShape, digestOf, equalBytes, fromHex, parseJson } from '@kallio/codec';
+import {
+  type Digest,
+  decodeShape,
+  digestOf,
+  equalBytes,
+  fromHex,
+  KallioError,
+  parseJson,
+  printable,
+} from '@kallio/codec';
 import { SigningApproval } from '@kallio/protocol';
 import {
   flushContext,
@@ -9,6 +18,7 @@ import {
   policyPcr,
   startPolicySession,
   type Tpm,
+  TpmResponseError,
   verifySignatureInTpm,
 } from '@kallio/tpm';
 import {
@@ -18,6 +28,7 @@ import {
   nameOf,
   pcrPolicy,
   SIGNING_POLICY_REF,
+  type Ticket,
 } from '@kallio/tpm/structures';
 import { agentError } from '../error.ts';
 
@@ -39,7 +50,8 @@ export type ReadPcrs = (pcrs: readonly number[]) => Promise<ReadonlyMap<number, 
 /**
  * Opens a policy session that satisfies the signing key's policy, hands it to `use`, and flushes it. The TPM decides:
  * it compares its own PCRs, and verifies the operator's signature itself. `SIGNING_NOT_APPROVED` where no approval is
- * for the present state.
+ * for the present state, `SIGNING_APPROVAL_FORGED` where one says so and is not the operator's. What is wrong with one file
+ * keeps none of the others from being taken.
  */
 export async function withApproval<T>(
   tpm: Tpm,
@@ -47,13 +59,10 @@ export async function withApproval<T>(
   readPcrs: ReadPcrs,
   use: (session: number) => Promise<T>,
 ): Promise<T> {
-  const { pcrs, signature } = await matching(await readApprovals(approvals), readPcrs);
-  const numbers = [...pcrs.keys()].sort((a, b) => a - b);
-  const policy = pcrPolicy(pcrs);
-  const ticket = await verified(tpm, authority, digestOf(approvalMessage(policy)), signature);
+  const { pcrs, policy, ticket } = await approvedNow(tpm, authority, await readFolder(approvals), readPcrs);
   const session = await startPolicySession(tpm);
   try {
-    await policyPcr(tpm, session, [{ bank: 'sha256', pcrs: numbers }]);
+    await policyPcr(tpm, session, [{ bank: 'sha256', pcrs }]);
     await policyAuthorize(tpm, session, {
       policy,
       policyRef: SIGNING_POLICY_REF,
@@ -66,37 +75,43 @@ export async function withApproval<T>(
   }
 }
 
-/** The TPM's ticket that it verified the operator's signature itself; another TPM's ticket is worth nothing here. */
-async function verified(tpm: Tpm, authority: EccPublic, digest: Digest, signature: Uint8Array) {
-  const signer = await loadExternal(tpm, marshalPublic(authority));
-  try {
-    return await verifySignatureInTpm(tpm, signer.handle, fromHex(digest.slice('sha256:'.length), 32), {
-      scheme: 'ecdsa',
-      hash: 'sha256',
-      r: signature.subarray(0, 32),
-      s: signature.subarray(32),
-    });
-  } finally {
-    await flushContext(tpm, signer.handle);
+/** An approval of the state that the TPM is in, which it knows to be the operator's. */
+interface Approved {
+  /** Ascending. */
+  readonly pcrs: readonly number[];
+  readonly policy: Uint8Array;
+  readonly ticket: Ticket;
+}
+
+/** The first approval whose PCRs have their values now and that the operator signed. */
+async function approvedNow(
+  tpm: Tpm,
+  authority: EccPublic,
+  { approvals, unreadable }: Folder,
+  readPcrs: ReadPcrs,
+): Promise<Approved> {
+  const forged: string[] = [];
+  for (const { name, pcrs, signature } of approvals) {
+    const now = await readPcrs([...pcrs.keys()]);
+    if (![...pcrs].every(([pcr, value]) => equalBytes(value, now.get(pcr) ?? NOTHING))) continue;
+    const policy = pcrPolicy(pcrs);
+    const ticket = await verified(tpm, authority, digestOf(approvalMessage(policy)), signature);
+    if (ticket === undefined) forged.push(name);
+    else return { pcrs: [...pcrs.keys()].sort((a, b) => a - b), policy, ticket };
   }
-}
-
-interface ReadApproval {
-  readonly pcrs: ReadonlyMap<number, Uint8Array>;
-  /** r and s, 32 bytes each. */
-  readonly signature: Uint8Array;
-}
-
-/** The approval whose PCRs have their values now. */
-async function matching(approvals: readonly ReadApproval[], readPcrs: ReadPcrs): Promise<ReadApproval> {
-  for (const approval of approvals) {
-    const now = await readPcrs([...approval.pcrs.keys()]);
-    const same = [...approval.pcrs].every(([pcr, value]) => equalBytes(value, now.get(pcr) ?? NOTHING));
-    if (same) return approval;
+  const also = unreadable.length === 0 ? '' : ` No approval: ${some(unreadable)}.`;
+  if (forged.length > 0) {
+    throw agentError(
+      'SIGNING_APPROVAL_FORGED',
+      `What says that it approves this moment’s PCR values was not signed by the operator: ${some(forged)}.${also}`,
+      {
+        hint: 'Whoever put it there wants this host to sign in this state. If it should, the operator approves it: kallio policy authorize-signing.',
+      },
+    );
   }
   throw agentError(
     'SIGNING_NOT_APPROVED',
-    `None of the ${approvals.length} approvals that lie here is for the PCR values of this moment.`,
+    `None of the ${approvals.length} approvals that lie here is for the PCR values of this moment.${also}`,
     {
       hint: 'Show the operator the output of kallio agent signing-state; kallio policy authorize-signing approves it.',
     },
@@ -105,19 +120,90 @@ async function matching(approvals: readonly ReadApproval[], readPcrs: ReadPcrs):
 
 const NOTHING = new Uint8Array(0);
 
-async function readApprovals(folder: string): Promise<ReadApproval[]> {
+function some(names: readonly string[]): string {
+  const shown = names.slice(0, 3).join(', ');
+  return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
+}
+
+/**
+ * The TPM's ticket that it verified the operator's signature itself; another TPM's ticket is worth nothing here. Undefined
+ * where the signature is not the operator's.
+ */
+async function verified(
+  tpm: Tpm,
+  authority: EccPublic,
+  digest: Digest,
+  signature: Uint8Array,
+): Promise<Ticket | undefined> {
+  const signer = await loadExternal(tpm, marshalPublic(authority));
+  try {
+    return await verifySignatureInTpm(tpm, signer.handle, fromHex(digest.slice('sha256:'.length), 32), {
+      scheme: 'ecdsa',
+      hash: 'sha256',
+      r: signature.subarray(0, 32),
+      s: signature.subarray(32),
+    });
+  } catch (error) {
+    // TPM_RC_SIGNATURE, whichever parameter it is about. Anything else is no word on the signature.
+    if (error instanceof TpmResponseError && (error.responseCode & 0xbf) === RC_SIGNATURE) return undefined;
+    throw error;
+  } finally {
+    await flushContext(tpm, signer.handle);
+  }
+}
+
+/** Part 2 section 6.6.3, table 16: RC_FMT1 + 0x01B. */
+const RC_SIGNATURE = 0x9b;
+
+interface ReadApproval {
+  /** Of the file. */
+  readonly name: string;
+  readonly pcrs: ReadonlyMap<number, Uint8Array>;
+  /** r and s, 32 bytes each. */
+  readonly signature: Uint8Array;
+}
+
+interface Folder {
+  readonly approvals: readonly ReadApproval[];
+  /** Files that are none, and why: for the operator to be told. */
+  readonly unreadable: readonly string[];
+}
+
+async function readFolder(folder: string): Promise<Folder> {
   const names = (await listed(folder)).filter((name) => name.endsWith('.json')).sort();
   const approvals: ReadApproval[] = [];
+  const unreadable: string[] = [];
   for (const name of names.slice(0, MAX_APPROVALS)) {
-    const bytes = new Uint8Array(await readFile(join(folder, name)));
-    const document = parseJson(bytes, { maxBytes: MAX_APPROVAL });
-    const { pcrs, signature } = decodeShape(SigningApproval, document, 'SIGNING_APPROVAL', name);
-    approvals.push({
-      pcrs: new Map(Object.entries(pcrs).map(([pcr, value]) => [Number(pcr), fromHex(value, 32)])),
-      signature: fromHex(signature, 64),
-    });
+    const shown = printable(name);
+    try {
+      approvals.push({ name: shown, ...(await readApproval(join(folder, name))) });
+    } catch (error) {
+      // Attack: a file of nonsense, put there so that nothing is signed any more. It counts as no approval.
+      unreadable.push(`${shown} (${reasonOf(error)})`);
+    }
   }
-  return approvals;
+  if (names.length > MAX_APPROVALS) unreadable.push(`what comes after the first ${MAX_APPROVALS} files`);
+  return { approvals, unreadable };
+}
+
+async function readApproval(path: string): Promise<Omit<ReadApproval, 'name'>> {
+  const file = await stat(path);
+  // A pipe would be waited for, and a large file read whole.
+  if (!file.isFile() || file.size > MAX_APPROVAL)
+    throw agentError('SIGNING_APPROVAL', 'This is no approval.');
+  const document = parseJson(new Uint8Array(await readFile(path)), { maxBytes: MAX_APPROVAL });
+  const { pcrs, signature } = decodeShape(SigningApproval, document, 'SIGNING_APPROVAL', 'The approval');
+  return {
+    pcrs: new Map(Object.entries(pcrs).map(([pcr, value]) => [Number(pcr), fromHex(value, 32)])),
+    signature: fromHex(signature, 64),
+  };
+}
+
+/** The code of what is wrong with a file; whatever has none is no fault of the file. */
+function reasonOf(error: unknown): string {
+  if (error instanceof KallioError) return error.code;
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  throw error;
 }
 
 async function listed(folder: string): Promise<string[]> {

@@ -1,4 +1,4 @@
-import { DigestSchema, Exact } from '@kallio/codec';
+import { DigestSchema, Exact, Hex } from '@kallio/codec';
 import { AttesterId } from '@kallio/evidence';
 import { type Static, Type } from 'typebox';
 
@@ -36,6 +36,8 @@ export const SessionClaims = Exact({
   statement: DigestSchema,
   /** SHA-256 of the signing key's SPKI. */
   signingKey: DigestSchema,
+  /** The TPM policy that alone opens the signing key: its `authPolicy`. Absent of a key that opens without one. */
+  signingPolicy: Type.Optional(Hex(32)),
   /** Digests of the session's evidence messages, opening first. */
   evidence: Type.Array(DigestSchema, { minItems: 1, maxItems: 1024 }),
   /** The attester that built. */

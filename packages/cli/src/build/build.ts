@@ -1,33 +1,27 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { canonicalBytes, type Digest, fromBase64, KallioError } from '@kallio/codec';
+import { canonicalBytes, type Digest, fromBase64 } from '@kallio/codec';
 import {
   copyImage,
   FILE_MANIFEST_TYPE,
   fileManifestBytes,
-  openLayout,
+  type ImageTarget,
   openRepository,
   parseReference,
   publishReferrer,
-  type Repository,
 } from '@kallio/oci';
-import {
-  agentSessionAbandon,
-  agentSessionAttest,
-  type agentSessionClose,
-  agentSessionOpen,
-  type Client,
-  type Reply,
-} from '@kallio/protocol';
+import type { agentSessionClose, Client, Reply } from '@kallio/protocol';
 import { bundleArtifact, EVIDENCE_TYPE, makeBundle, PROVENANCE_TYPE, proofArtifact } from '@kallio/signature';
 import { withAgent } from '../connect.ts';
 import { cliError } from '../output/output.ts';
 import { runBuilder } from './builder.ts';
-import { type Built, readBuilt } from './built.ts';
+import { type Built, openBuilt, readBuilt } from './built.ts';
 import { Clock, type Times } from './clock.ts';
 import { closeSession } from './closing.ts';
+import { guardedLayout, guardedTarget } from './guard.ts';
+import { interruptible } from './interrupt.ts';
+import { withScratch } from './scratch.ts';
+import { Sessions } from './sessions.ts';
 
 /** What is built, and how. */
 export interface BuildOptions {
@@ -37,9 +31,11 @@ export interface BuildOptions {
   /** The trust agent's UNIX socket. */
   readonly agent: string;
   readonly flags: readonly string[];
-  /** `os/architecture` of each image, where an index over several is built. */
+  /** The platform of each image, by its name. None: whatever the builder builds for, which is mostly this machine. */
   readonly platforms: readonly string[];
-  /** A shell command that leaves an OCI layout in `$OUT`. Default: buildah. */
+  /** An index over them is built, and not one image. */
+  readonly index: boolean;
+  /** A shell command that leaves an OCI layout at `$OUT`. Default: buildah. */
   readonly builder?: string;
   /** The builder sets times of the past by design, so that the same source gives the same image. */
   readonly reproducible: boolean;
@@ -71,37 +67,41 @@ export interface BuildRecord extends Times {
 
 /**
  * Builds an image inside an attestation session: open, build, read what was built, close on it, push. A session has
- * one subject, so for several platforms there is one for each image and one for the index, all opened before the
- * build. Whatever fails, the sessions are given up, nothing is left behind, and nothing was pushed that is not signed.
+ * one subject, so for an index there is one for each image and one for itself, all opened before the build. Whatever fails,
+ * and whenever a signal ends it, the sessions are given up, nothing is left behind on this machine, and the tag names nothing
+ * that is not signed.
  */
 export async function buildImage(options: BuildOptions): Promise<BuildRecord> {
   const reference = parseReference(options.tag);
   if (reference.digest !== undefined)
     throw cliError('USAGE', 'An image is built under a tag: its digest is not known before.');
-  if (options.platforms.length === 1)
-    throw cliError('USAGE', 'Give every platform of an index, or none for this machine’s image.');
-  const clock = new Clock(options.say);
-  const folder = await mkdtemp(join(tmpdir(), 'kallio-build-'));
-  try {
-    return await withAgent(options.agent, async (agent) => {
-      const sessions: string[] = [];
-      try {
-        const count = options.platforms.length === 0 ? 1 : options.platforms.length + 1;
-        await clock.step(count === 1 ? 'open the session' : `open ${count} sessions`, async () => {
-          while (sessions.length < count) sessions.push((await agent.call(agentSessionOpen, {})).session);
-        });
-        return await buildIn(sessions, agent, folder, options, clock);
-      } catch (error) {
-        // The server would let them expire; to give them up says that this build came to nothing.
-        for (const session of sessions) {
-          await agent.call(agentSessionAbandon, { params: { session } }).catch(() => undefined);
+  const { say } = options;
+  return interruptible((stop) =>
+    withScratch(say, (folder) =>
+      withAgent(options.agent, async (agent) => {
+        const sessions = new Sessions(agent, stop, say);
+        const build = { options, folder, agent, sessions, stop, clock: new Clock(say, stop) };
+        try {
+          return await buildIn(build);
+        } catch (error) {
+          await sessions.giveUp();
+          throw error;
         }
-        throw error;
-      }
-    });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+      }),
+    ),
+  );
+}
+
+/** A build under way. */
+interface Build {
+  readonly options: BuildOptions;
+  /** A folder of its own, for as long as it lasts. */
+  readonly folder: string;
+  readonly agent: Client;
+  readonly sessions: Sessions;
+  readonly clock: Clock;
+  /** Calls it off. */
+  readonly stop: AbortSignal;
 }
 
 /** An image or index that a session has closed on. */
@@ -110,45 +110,40 @@ interface Signed extends Built {
   readonly closed: Reply<typeof agentSessionClose>;
 }
 
-async function buildIn(
-  sessions: readonly string[],
-  agent: Client,
-  folder: string,
-  options: BuildOptions,
-  clock: Clock,
-): Promise<BuildRecord> {
+async function buildIn(build: Build): Promise<BuildRecord> {
+  const { options, folder, clock, stop } = build;
+  const { platforms, index, say } = options;
   const { registry, repository, tag = 'latest' } = parseReference(options.tag);
-  const layoutDir = join(folder, 'layout');
-  const opened = Date.now();
-  await clock.step('build', () => buildAttested(sessions, agent, folder, layoutDir, options), 'builder');
-  const layout = await openLayout(layoutDir);
-  const built = await clock.step('read what was built', () => readBuilt(layout, `${registry}/${repository}`));
-  requirePlatforms(built, options.platforms);
-  requireBuiltSince(built, opened, options.reproducible);
-  const signed: Signed[] = [];
-  await clock.step('close, sign, log', async () => {
-    for (const [at, one] of built.entries()) {
-      const session = sessions[at] ?? '';
-      const closed = await closeSession(agent, session, one.claims, options.say);
-      signed.push({ ...one, session, closed });
-    }
+  const name = `${registry}/${repository}`;
+  const out = join(folder, 'out');
+  const count = index ? Math.max(platforms.length, 1) + 1 : 1;
+  const opened = await clock.step(count === 1 ? 'open the session' : `open ${count} sessions`, async () => {
+    const ids: string[] = [];
+    while (ids.length < count) ids.push(await build.sessions.open());
+    return ids;
   });
+  const since = Date.now();
+  await buildAttested(build, opened, out);
+  const [layout, built] = await clock.step('read what was built', async () => {
+    const left = guardedLayout(await openBuilt(out, folder, stop), stop);
+    return [left, await readBuilt(left, name, index ? 'index' : 'image', say)] as const;
+  });
+  requirePlatforms(built, options);
+  requireBuiltSince(built, since, options.reproducible);
+  const signed = await clock.step('close, sign, log', () => closeOn(build, opened, built));
   const last = signed.at(-1);
   if (last === undefined) throw new Error('a builder leaves at least one image');
-  const target = openRepository({ registry, repository });
-  await clock.step(
-    'push image, signature, file manifest, evidence',
-    async () => {
-      // Under its digest first: the tag moves only to an image whose signature is there.
-      await copyImage(layout, last.manifest, target);
-      for (const one of signed) await attach(target, one);
-      await target.pushManifest(last.manifest.bytes, last.manifest.mediaType, tag);
-    },
-    'push',
-  );
+  const target = guardedTarget(openRepository({ registry, repository }), stop);
+  // Under its digest first: the tag moves only to an image whose signature is there.
+  await clock.step('push image', () => copyImage(layout, last.manifest, target), 'push');
+  await clock.step('push signature, file manifest, evidence', async () => {
+    for (const one of signed) await attach(target, one);
+  });
+  const { bytes, mediaType, digest } = last.manifest;
+  await clock.step('move the tag', () => target.pushManifest(bytes, mediaType, tag), 'push');
   return {
-    image: `${registry}/${repository}:${tag}`,
-    digest: last.manifest.digest,
+    image: `${name}:${tag}`,
+    digest,
     builder: last.closed.record.attester,
     session: last.session,
     logIndex: last.closed.entry.logIndex,
@@ -157,35 +152,56 @@ async function buildIn(
   };
 }
 
+/** Closes each session on one of what was built. What fails at a later one leaves those before it signed and logged. */
+async function closeOn(
+  { agent, options, stop }: Build,
+  sessions: readonly string[],
+  built: readonly Built[],
+): Promise<readonly Signed[]> {
+  const signed: Signed[] = [];
+  for (const [at, one] of built.entries()) {
+    const session = sessions[at] ?? '';
+    const closed = await closeSession(agent, session, one.claims, options.say, stop);
+    signed.push({ ...one, session, closed });
+  }
+  return signed;
+}
+
 /**
  * Runs the builder, and shows evidence of every session meanwhile, as often as was asked for. What the server refuses
  * ends the session: then the builder is stopped, as nothing that it makes would be signed.
  */
 async function buildAttested(
-  sessions: readonly string[],
-  agent: Client,
-  folder: string,
-  layoutDir: string,
-  options: BuildOptions,
+  { options, folder, sessions, clock, stop }: Build,
+  opened: readonly string[],
+  out: string,
 ): Promise<void> {
   const { attestEvery } = options;
   const ended = new AbortController();
   const refused = new AbortController();
-  const building = runBuilder(options, folder, layoutDir, refused.signal).finally(() => ended.abort());
+  const either = AbortSignal.any([stop, refused.signal]);
+  const building = clock
+    .own('build', () => runBuilder(options, folder, out, either), 'builder')
+    .finally(() => ended.abort());
+  const over = AbortSignal.any([stop, ended.signal]);
+  let spent = 0;
   const attesting = async () => {
     if (attestEvery === undefined) return;
     for (let shown = 0; shown < MAX_SHOWN; shown++) {
       // Ever more seldom, so that what a session can name covers a build of any length.
       const seconds = attestEvery * 2 ** Math.floor(shown / SHOWN_BEFORE_HALF);
-      if (!(await pause(seconds * 1000, ended.signal))) return;
-      for (const session of sessions) await showEvidence(agent, session, options.say);
+      if (!(await pause(seconds * 1000, over))) return;
+      const began = performance.now();
+      for (const session of opened) await sessions.show(session);
+      spent += performance.now() - began;
     }
   };
   const watched = attesting().catch((error: unknown) => {
-    refused.abort();
+    refused.abort(error);
     throw error;
   });
   const [built, shown] = await Promise.allSettled([building, watched]);
+  clock.meanwhile('evidence while it was built', spent);
   // The refusal says why the builder was stopped.
   if (shown.status === 'rejected') throw shown.reason;
   if (built.status === 'rejected') throw built.reason;
@@ -196,17 +212,6 @@ const MAX_SHOWN = 60;
 /** So many are shown before they become half as frequent. */
 const SHOWN_BEFORE_HALF = 15;
 
-/** One evidence message of a session. Who can't be reached now is no refusal: the next one shows what was measured. */
-async function showEvidence(agent: Client, session: string, say: (line: string) => void): Promise<void> {
-  try {
-    await agent.call(agentSessionAttest, { params: { session } });
-  } catch (error) {
-    const away = error instanceof KallioError && /^(?:AGENT|SERVER)_UNREACHABLE$/.test(error.code);
-    if (!away) throw error;
-    say(`… no evidence in between: ${error.message}`);
-  }
-}
-
 /** Waits; false when `ended` came first. */
 async function pause(ms: number, ended: AbortSignal): Promise<boolean> {
   await wait(ms, undefined, { signal: ended }).catch(() => undefined);
@@ -214,7 +219,7 @@ async function pause(ms: number, ended: AbortSignal): Promise<boolean> {
 }
 
 /** Publishes beside an image what proves it. */
-async function attach(target: Repository, { manifest, files, closed }: Signed): Promise<void> {
+async function attach(target: ImageTarget, { manifest, files, closed }: Signed): Promise<void> {
   const key = fromBase64(closed.publicKey);
   const { provenance } = closed;
   await publishReferrer(target, manifest, bundleArtifact(makeBundle(closed.envelope, key, closed.entry)));
@@ -239,30 +244,43 @@ function recordOf({ manifest, platform, session, closed }: Signed): SignedRecord
 }
 
 /** Sessions were opened for these platforms before the build: none can be opened for another afterwards. */
-function requirePlatforms(built: readonly Built[], platforms: readonly string[]): void {
+function requirePlatforms(built: readonly Built[], { platforms, index }: BuildOptions): void {
   const found = built.flatMap(({ platform }) => (platform === undefined ? [] : [platform]));
-  if (platforms.length === 0 && built.length === 1) return;
+  // Of what it is for the image itself says, where nobody asked for anything.
+  if (platforms.length === 0 && found.length === 1) return;
   if (found.length === platforms.length && found.every((one) => platforms.includes(one))) return;
   throw cliError(
     'CLI_BUILDER',
     `The builder left images for ${found.join(', ')}; sessions were opened for ${platforms.join(', ') || 'one image'}.`,
-    `Say --platform ${found.join(',')}: each image, and the index, has a session of its own, opened before the build.`,
+    `Say --platform ${found.join(',')}${index && found.length === 1 ? ' --index' : ''}: each image, and the index, has a session of its own, opened before the build.`,
   );
 }
 
 /** How exactly builders write down the time, in milliseconds. */
 const TIME_GRAIN = 1_000;
+/** RFC 3339, as image configurations write times (image specification 1.1, "Image Configuration"). */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/;
 
 /**
- * Refuses an image that says it is older than the session: one that lay ready, and was not built between its quotes. It
- * is a guard against accidents (a stale layout, a builder that copies); who controls the build host can write any time.
- * Times of 1970 say nothing: builders that leave the time out write that.
+ * Refuses an image that says it is older than the session: one that lay ready, and was not built between its quotes; and one
+ * that doesn't say. It is a guard against accidents (a stale layout, a builder that copies); who controls the build host can
+ * write any time.
  */
-function requireBuiltSince(built: readonly Built[], opened: number, reproducible: boolean): void {
+function requireBuiltSince(built: readonly Built[], since: number, reproducible: boolean): void {
   if (reproducible) return;
-  for (const { created, manifest } of built) {
-    const time = created === undefined ? 0 : Date.parse(created);
-    if (!(time > 0 && time < opened - TIME_GRAIN)) continue;
+  for (const { created, files, manifest } of built) {
+    // An index has no time of its own.
+    if (files === undefined) continue;
+    const time = created !== undefined && TIME.test(created) ? Date.parse(created) : Number.NaN;
+    // Builders that leave the time out write the beginning of 1970, or of all years.
+    if (!(time > 0)) {
+      throw cliError(
+        'BUILD_IMAGE_TIME',
+        `The image ${manifest.digest} does not say when it was created${created === undefined ? '' : ` (${created})`}.`,
+        'So nothing shows that it was built just now. If the builder leaves the time out on purpose, say --reproducible.',
+      );
+    }
+    if (time >= since - TIME_GRAIN) continue;
     throw cliError(
       'BUILD_IMAGE_OLDER',
       `The image ${manifest.digest} says that it was created at ${created}, before the session was opened.`,

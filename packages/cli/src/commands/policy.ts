@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
 import { bareTpmPolicy, policySchema } from '@kallio/appraisal';
+import { fromUtf8 } from '@kallio/codec';
 import { trustShow } from '@kallio/protocol';
 import { imagePolicySchema, parseImagePolicy } from '@kallio/signature';
 import type { Command } from 'commander';
 import { type ServerOptions, withServer } from '../connect.ts';
 import { type Context, command, serverOptions } from '../context.ts';
-import { readJson, readSecret, secretInto, writeFile } from '../files.ts';
+import { readFile, readJson, readSecret, secretInto, writeFile } from '../files.ts';
 import { cliError } from '../output/output.ts';
 import { policyCheckCommand } from './policy-check.ts';
 import { policyMergeCommand } from './policy-merge.ts';
@@ -35,6 +36,11 @@ export function policyCommand(context: Context): Command {
           [],
         )
         .option('--quorum <number>', 'how many of the witnesses suffice (default: all)')
+        .option(
+          '--signing-authority <file...>',
+          'public keys (PEM) of operators by whose approvals alone signing keys must open',
+          [],
+        )
         .action((flags: ImageFlags) => image(context, flags)),
     )
     .addCommand(
@@ -94,9 +100,12 @@ interface ImageFlags extends ServerOptions {
   readonly tier: string[];
   readonly witness: string[];
   readonly quorum?: string;
+  readonly signingAuthority: string[];
 }
 
 async function image({ output }: Context, flags: ImageFlags): Promise<void> {
+  const { authorityName } = await import('../signing/authority.ts');
+  const signingAuthority = flags.signingAuthority.map((file) => authorityName(fromUtf8(readFile(file))));
   const trust = await withServer(flags, (client) => client.call(trustShow, {}), 'public');
   const policy = parseImagePolicy({
     policy: 'kallio-image-policy-v1',
@@ -114,6 +123,7 @@ async function image({ output }: Context, flags: ImageFlags): Promise<void> {
       : { witnesses: { quorum: Number(flags.quorum ?? flags.witness.length), keys: flags.witness } }),
     builders: flags.builder,
     tiers: flags.tier,
+    ...(signingAuthority.length === 0 ? {} : { require: { signingAuthority } }),
   });
   output.result(policy, JSON.stringify(policy, null, 2));
 }
@@ -133,7 +143,7 @@ async function signingAuthority(
   { output }: Context,
   flags: { readonly key: string; readonly public: string },
 ): Promise<void> {
-  const { makeAuthority } = await import('../signing/authority.ts');
+  const { authorityName, makeAuthority } = await import('../signing/authority.ts');
   // Every key that it governs would be lost with it.
   if (existsSync(flags.key))
     throw cliError('CLI_FILE', `${flags.key} is there already; it is not overwritten.`);
@@ -143,9 +153,12 @@ async function signingAuthority(
     ({ privatePem }) => privatePem.trimEnd(),
   );
   writeFile(flags.public, made.publicPem);
+  const name = authorityName(made.publicPem);
   output.result(
-    { key: flags.key, public: flags.public },
-    `${flags.key}: the private key, for kallio policy authorize-signing\n${flags.public}: for the server and the build hosts`,
+    { key: flags.key, public: flags.public, name },
+    `${flags.key}: the private key, for kallio policy authorize-signing
+${flags.public}: for the server, the build hosts and kallio policy image
+its name in an image policy (require.signingAuthority): ${name}`,
   );
 }
 

@@ -78,6 +78,12 @@ export function wantsOf(
       'claims',
       /^CLAIM_SECURE_BOOT$/,
     ]),
+    ...maybe(require.signingAuthority, (names) => [
+      'require.signingAuthority',
+      `by a key under the approvals of ${some(names)}`,
+      'claims',
+      /^CLAIM_SIGNING_AUTHORITY$/,
+    ]),
     ...maybe(require.evidence, (n) => [
       'require.evidence',
       `${n} evidence messages or more`,

@@ -1,7 +1,8 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
-import { decodeShape, fromHex, type Json } from '@kallio/codec';
+import { decodeShape, fromHex, type Json, toHex } from '@kallio/codec';
 import { type SigningApproval, SigningState } from '@kallio/protocol';
-import { approvalMessage, pcrPolicy, signingAuthority } from '@kallio/tpm/structures';
+import { publicKeyOfPem } from '@kallio/signature';
+import { approvalMessage, nameOf, pcrPolicy, signingAuthority } from '@kallio/tpm/structures';
 import { cliError } from '../output/output.ts';
 
 /** A new operator's key, ECDSA P-256. */
@@ -11,6 +12,11 @@ export function makeAuthority(): { readonly privatePem: string; readonly publicP
     privatePem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
     publicPem: publicKey.export({ format: 'pem', type: 'spki' }).toString(),
   };
+}
+
+/** The TPM Name of an operator's public key (PEM), hexadecimal: what an image policy names in `require.signingAuthority`. */
+export function authorityName(publicPem: string): string {
+  return toHex(nameOf(signingAuthority(publicKeyOfPem(publicPem).spki)));
 }
 
 /** The operator's approval of a state. */

@@ -1,8 +1,8 @@
 import type { SessionClaims } from '@kallio/appraisal';
-import { canonicalDigest, KallioError, parseDigest } from '@kallio/codec';
+import { canonicalDigest, KallioError, parseDigest, toHex } from '@kallio/codec';
 import type { CallInput, SessionRecord, sessionClose } from '@kallio/protocol';
-import { certifiedKey } from '@kallio/signature';
-import { checkGoverned } from '@kallio/tpm/structures';
+import { type CertifiedKey, certifiedKey } from '@kallio/signature';
+import { checkGoverned, governingPolicy } from '@kallio/tpm/structures';
 import { type Judged, judge, signResult } from '../attestation/appraise.ts';
 import { recordResult } from '../attestation/record.ts';
 import type { Verifier } from '../attestation/verifier.ts';
@@ -85,7 +85,8 @@ async function closeOpen(
     statement,
     signingKey: signingKey.spkiDigest,
   };
-  const claims = reason === undefined ? sessionClaims(verifier, session, judged, closed) : undefined;
+  const claims =
+    reason === undefined ? sessionClaims(verifier, session, judged, signingKey, closed) : undefined;
   const ear = signResult(verifier, judged, now, claims);
   const record = store.transaction(() => {
     recordResult(verifier, judged, ear, id, now);
@@ -102,17 +103,21 @@ function sessionClaims(
   { store }: Verifier,
   session: StoredSession,
   judged: Judged,
+  signingKey: CertifiedKey,
   closed: ClosedOn,
 ): SessionClaims {
   const { platform, boot } = judged.appraisal;
   if (platform.tier === undefined || boot === undefined)
     throw new Error('a VERIFIED platform has tier and boot');
-  const { evidence, policy, subject, statement, signingKey } = closed;
+  const { evidence, policy, subject, statement } = closed;
+  const signingPolicy = governingPolicy(signingKey.key);
   return {
     session: session.session,
     subject,
     statement,
-    signingKey,
+    signingKey: closed.signingKey,
+    // Certified with the key's public area, to which the closing quote is bound.
+    ...(signingPolicy?.length === 32 ? { signingPolicy: toHex(signingPolicy) } : {}),
     evidence: [...session.record.evidence.map(parseDigest), evidence],
     builder: session.attester,
     tier: platform.tier,

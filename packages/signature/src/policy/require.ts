@@ -1,4 +1,6 @@
 import type { SessionClaims } from '@kallio/appraisal';
+import { fromHex, toHex } from '@kallio/codec';
+import { signingPolicyOf } from '@kallio/tpm/structures';
 import { signatureError } from '../error.ts';
 import type { Claims } from '../statement.ts';
 import type { ImagePolicy } from './schema.ts';
@@ -36,7 +38,27 @@ export function requireClaims(required: Required, claims: Claims, session: Sessi
       },
     );
   }
+  if (required.signingAuthority !== undefined) requireGoverned(required.signingAuthority, session);
   if (!('index' in claims.image)) requireOfImage(required, claims, claims.image);
+}
+
+/**
+ * The server says under which policy the signing key is, as the AK certified it. Stops a signature from a host whose root
+ * could sign in any state, or by the approvals of somebody else. What the statement shows of the key is its maker's word.
+ */
+function requireGoverned(authorities: readonly string[], { signingPolicy: policy }: SessionClaims): void {
+  if (policy !== undefined && authorities.some((name) => toHex(signingPolicyOf(fromHex(name))) === policy))
+    return;
+  throw signatureError(
+    'CLAIM_SIGNING_AUTHORITY',
+    policy === undefined
+      ? 'The signing key opens without anybody’s approval.'
+      : 'The signing key opens by the approvals of somebody else.',
+    {
+      pointer: '/predicate/buildEnvironment/akCertification/key',
+      hint: 'Put the build host’s key under the operator’s approvals ("signing" in the agent’s configuration) and build the image again.',
+    },
+  );
 }
 
 function requireOfImage(required: Required, { fileManifest }: Claims, image: ConfigClaims): void {

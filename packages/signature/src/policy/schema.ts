@@ -49,6 +49,13 @@ const Require = Exact({
   fileManifest: Type.Optional(Type.Literal(true)),
   /** The build host booted with secure boot on, under the keys that its appraisal policy names. */
   secureBoot: Type.Optional(Type.Literal(true)),
+  /**
+   * Operators by whose approvals alone the signing key opens: the Name (TPM 2.0 Part 1 section 16) of the key by which they
+   * approve PCR states, hexadecimal. `kallio policy image --signing-authority` computes it.
+   */
+  signingAuthority: Type.Optional(
+    Type.Array(Type.String({ pattern: '^000b[0-9a-f]{64}$' }), { minItems: 1, maxItems: 64 }),
+  ),
   /** So many evidence messages of the session: 2 are the opening and the closing one. */
   evidence: Type.Optional(Type.Integer({ minimum: 2, maximum: 64 })),
 });

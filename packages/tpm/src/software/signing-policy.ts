@@ -58,7 +58,17 @@ function exported(spki: Uint8Array) {
  * TPM2_PolicyAuthorize): the key names the operator, not a state, so a later approval opens the same key.
  */
 export function signingPolicy(authority: EccPublic): Uint8Array {
-  return new PolicyCalculator('sha256').authorize(nameOf(authority), SIGNING_POLICY_REF).digest;
+  return signingPolicyOf(nameOf(authority));
+}
+
+/** The same, where only the Name of {@link signingAuthority} is at hand (TPM 2.0 Part 1 section 16). */
+export function signingPolicyOf(name: Uint8Array): Uint8Array {
+  return new PolicyCalculator('sha256').authorize(name, SIGNING_POLICY_REF).digest;
+}
+
+/** The policy that alone opens a key, where there is one; undefined of a key that its authorization value opens as well. */
+export function governingPolicy({ attributes, authPolicy }: TpmtPublic): Uint8Array | undefined {
+  return attributes.userWithAuth || authPolicy.length === 0 ? undefined : authPolicy;
 }
 
 /** The policy that is met where these PCRs have these values (TPM2_PolicyPCR). */

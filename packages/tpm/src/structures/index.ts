@@ -7,11 +7,13 @@ export { fingerprintOf, publicKeyOf } from '../software/public-key.ts';
 export {
   approvalMessage,
   checkGoverned,
+  governingPolicy,
   type PcrValues,
   pcrPolicy,
   SIGNING_POLICY_REF,
   signingAuthority,
   signingPolicy,
+  signingPolicyOf,
 } from '../software/signing-policy.ts';
 export {
   type VerifyAside,
