@@ -108,6 +108,19 @@ describe('a build host of amd64 with buildah builds, for another platform,', () 
     });
   });
 
+  it('what a policy that is made for a machine of it takes', async () => {
+    const policyFor = async (platform: string) => {
+      const file = join(site.dir, 'made-policy.json');
+      const flags = ['--builder', site.builder.name, '--tier', 'C', '--platform', platform];
+      await writeFile(file, JSON.stringify(await site.run('policy', 'image', ...flags)));
+      return (await site.try('verify', at('linux-arm-v7'), '--policy', file)).json;
+    };
+    expect(await policyFor('linux/arm/v8')).toMatchObject({ ok: true });
+    expect(await policyFor('linux/arm/v6')).toMatchObject({ refusal: { code: 'OCI_PLATFORM' } });
+    const wrong = await site.try('policy', 'image', '--builder', 'b', '--platform', 'arm');
+    expect(wrong).toMatchObject({ exit: 2, error: { code: 'IMAGE_POLICY_INVALID' } });
+  });
+
   it('an index over one image, where that is asked for', async () => {
     const { digest, signed } = await built('index-of-one', '--platform', 'linux/arm64', '--index');
     expect(signed).toMatchObject([{ platform: 'linux/arm64' }, { digest }]);
@@ -152,6 +165,10 @@ describe('an image that another builder leaves', () => {
   it('in a tar archive is taken like one in a folder', async () => {
     const { digest } = await built('archive', ...leaves('buildx', 'archive'));
     expect(await verified(at('archive'), 'linux/arm64')).toMatchObject({ ok: true, digest });
+    const storage = '--root "$TMPDIR/s" --runroot "$TMPDIR/r"';
+    const saved = `buildah ${storage} bud --isolation chroot --tag x "$@" && buildah ${storage} push --quiet x "oci-archive:$OUT:x"`;
+    await built('archive-of-buildah', '--builder', saved);
+    expect(await verified(at('archive-of-buildah'), 'linux/amd64')).toMatchObject({ ok: true });
     const attested = await built('archive-index', ...leaves('buildx-index-attested', 'archive'), ...both);
     expect(attested.signed).toHaveLength(3);
   });

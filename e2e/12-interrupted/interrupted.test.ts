@@ -2,6 +2,8 @@ import { access, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseReference, Repository } from '@kallio/oci';
+import { agentSessionAbandon } from '@kallio/protocol';
+import { Client } from '@kallio/protocol/client';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { kallio, type Outcome } from '../src/site/kallio.ts';
 import { until } from '../src/site/process.ts';
@@ -36,6 +38,13 @@ interface Session {
 
 async function sessions(): Promise<readonly Session[]> {
   return ((await site.run('sessions', 'list')) as { sessions: Session[] }).sessions;
+}
+
+async function isThere(path: string): Promise<true | undefined> {
+  return access(path).then(
+    () => true,
+    () => undefined,
+  );
 }
 
 /** Nothing on this machine, no session that goes on, no tag; the newest session. */
@@ -113,25 +122,20 @@ describe('a signal ends a build', () => {
     const began = file('stubborn');
     const script = `trap "" TERM INT HUP; mkdir "$OUT" && mount -t tmpfs none "$OUT" && touch ${began}; sleep 600; sleep 600`;
     const running = begin('stubborn', '--builder', script, '--attest-every', '1');
-    await until('the builder to begin', 20, async () =>
-      access(began).then(
-        () => true,
-        () => undefined,
-      ),
-    );
+    await until('the builder to begin', 20, () => isThere(began));
     running.signal('SIGINT');
     expect(await running.ended()).toBe(130);
     expect((await nothingLeft('stubborn'))?.state).toBe('failed');
   });
 
   it('that reads what was built', async () => {
-    // A layer of 512 MiB, of which nothing is on the disk: to read it takes a second.
+    // A layer of 128 MiB, of which nothing is on the disk: to read it takes a second.
     const script = [
-      'mkdir -p "$OUT/blobs/sha256" && cd "$OUT" && truncate -s 536870912 big',
+      'mkdir -p "$OUT/blobs/sha256" && cd "$OUT" && truncate -s 134217728 big',
       'sha=$(sha256sum big | cut -d" " -f1) && mv big blobs/sha256/$sha',
       `put() { s=$(printf %s "$1" | sha256sum | cut -d" " -f1); printf %s "$1" > blobs/sha256/$s; n=$(printf %s "$1" | wc -c); }`,
       `put "{\\"os\\":\\"linux\\",\\"architecture\\":\\"amd64\\",\\"rootfs\\":{\\"type\\":\\"layers\\",\\"diff_ids\\":[\\"sha256:$sha\\"]}}"`,
-      `put "{\\"schemaVersion\\":2,\\"config\\":{\\"mediaType\\":\\"application/vnd.oci.image.config.v1+json\\",\\"digest\\":\\"sha256:$s\\",\\"size\\":$n},\\"layers\\":[{\\"mediaType\\":\\"application/vnd.oci.image.layer.v1.tar\\",\\"digest\\":\\"sha256:$sha\\",\\"size\\":536870912}]}"`,
+      `put "{\\"schemaVersion\\":2,\\"config\\":{\\"mediaType\\":\\"application/vnd.oci.image.config.v1+json\\",\\"digest\\":\\"sha256:$s\\",\\"size\\":$n},\\"layers\\":[{\\"mediaType\\":\\"application/vnd.oci.image.layer.v1.tar\\",\\"digest\\":\\"sha256:$sha\\",\\"size\\":134217728}]}"`,
       `printf %s "{\\"schemaVersion\\":2,\\"manifests\\":[{\\"mediaType\\":\\"application/vnd.oci.image.manifest.v1+json\\",\\"digest\\":\\"sha256:$s\\",\\"size\\":$n}]}" > index.json`,
     ].join('\n');
     const running = begin('reading', '--builder', script);
@@ -147,12 +151,7 @@ describe('a signal ends a build', () => {
     const storage = '--root "$OUT.s" --runroot "$OUT.r"';
     const script = `touch ${began}; until [ -e ${mayGoOn} ]; do sleep 0.05; done; buildah ${storage} bud --isolation chroot --tag x "$1" && buildah ${storage} push --quiet x "oci:$OUT:x"`;
     const running = begin('closing', '--builder', script);
-    await until('the builder to begin', 20, async () =>
-      access(began).then(
-        () => true,
-        () => undefined,
-      ),
-    );
+    await until('the builder to begin', 20, () => isThere(began));
     site.server.freeze();
     await writeFile(mayGoOn, '');
     await running.says('… close, sign, log');
@@ -219,6 +218,33 @@ describe('a failure leaves nothing behind', () => {
     proxy.fate = () => 'passes';
     expect((await build('dying')).error).toBeUndefined();
     expect((await site.try('verify', reference('dying'), '--policy', site.imagePolicy)).exit).toBe(0);
+  });
+
+  it('of the second closing of several: what closed before is logged, and nothing is pushed', async () => {
+    const [began, mayGoOn] = [file('second-began'), file('second-may-go-on')];
+    const storage = '--root "$OUT.s" --runroot "$OUT.r"';
+    const both = ['--platform', 'linux/amd64,linux/arm64'];
+    const script = [
+      `touch ${began}; until [ -e ${mayGoOn} ]; do sleep 0.05; done`,
+      `buildah ${storage} bud --isolation chroot --platform "$PLATFORM" --manifest m "$1" 1>&2`,
+      `buildah ${storage} manifest push --quiet --all m "oci:$OUT:x"`,
+    ].join(' && ');
+    const before = new Set((await sessions()).map(({ session }) => session));
+    const running = build('second', '--builder', script, ...both);
+    await until('the builder to begin', 20, () => isThere(began));
+    // The newest is the first of the list, and the last that was opened: the index's. The image before it is the second.
+    const [, second, first] = (await sessions()).filter(({ session }) => !before.has(session));
+    const agent = new Client({ url: `unix:${site.builder.socket}` });
+    await agent.call(agentSessionAbandon, { params: { session: second?.session ?? '' } });
+    await agent.close();
+    await writeFile(mayGoOn, '');
+    expect((await running).error?.code).toBe('BUILD_SESSION_UNKNOWN');
+    await nothingLeft('second');
+    const states = new Map((await sessions()).map(({ session, state }) => [session, state]));
+    expect(states.get(first?.session ?? '')).toBe('closed');
+    expect(states.get(second?.session ?? '')).toBe('failed');
+    // The honest twin: the same, and nobody gives a session up.
+    expect((await build('second', '--builder', script, ...both)).error).toBeUndefined();
   });
 
   it('of an agent that is not there', async () => {

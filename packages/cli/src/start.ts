@@ -1,10 +1,15 @@
 import { processStreams } from './output/streams.ts';
 import { type Commands, runProgram } from './program.ts';
 
+/** Exit codes above say which signal ended a program, as a shell has it. */
+const ENDED_BY_SIGNAL = 128;
+
 /** Runs this process's command line. */
 export async function start(commands: Commands): Promise<void> {
   const code = await runProgram(commands, process.argv.slice(2), processStreams());
   process.exitCode = code;
+  // A signal asked for the end, and what was made is put away: no question that is still on its way is waited for.
+  if (code > ENDED_BY_SIGNAL) process.exit();
 
   /*
    * A TPM device that is stuck keeps a thread of this process waiting, and a process that ends, also by process.exit,

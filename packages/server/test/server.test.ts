@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
   attestersList,
@@ -184,13 +184,9 @@ describe('keys', () => {
 
   it('that sign results are all there when several processes rotate them at once', async () => {
     const server = await testServer();
-    const module = pathToFileURL(join(import.meta.dirname, '../src/setup/result-keys.ts')).href;
-    const script = `
-      const { rotateResultKeys } = await import(${JSON.stringify(module)});
-      for (let i = 0; i < 3; i++) console.log(rotateResultKeys(process.argv[1], new Date()));
-    `;
+    const program = fileURLToPath(new URL('./support/rotating.ts', import.meta.url));
     const run = promisify(execFile);
-    const rotate = () => run(process.execPath, ['--input-type=module', '-e', script, server.dataDir]);
+    const rotate = () => run(process.execPath, [program, server.dataDir]);
     const rotated = await Promise.all([rotate(), rotate(), rotate()]);
     const kids = rotated.flatMap(({ stdout }) => stdout.trim().split('\n'));
     await server.restart();

@@ -46,7 +46,11 @@ export class Sessions {
     const timer = setTimeout(() => this.#over.abort(), GIVE_UP_MS);
     const all = this.#opening.map(async (opening) => {
       const session = await opening.catch(() => undefined);
-      if (session === undefined) return;
+      if (session === undefined) {
+        if (this.#over.signal.aborted)
+          this.#say('… the agent does not say which session it opened: it will expire');
+        return;
+      }
       try {
         await this.#agent.call(agentSessionAbandon, { params: { session } }, this.#over.signal);
       } catch (error) {

@@ -41,6 +41,7 @@ export function policyCommand(context: Context): Command {
           'public keys (PEM) of operators by whose approvals alone signing keys must open',
           [],
         )
+        .option('--platform <platform>', 'os/architecture[/variant] of the machines that it is for')
         .action((flags: ImageFlags) => image(context, flags)),
     )
     .addCommand(
@@ -101,6 +102,7 @@ interface ImageFlags extends ServerOptions {
   readonly witness: string[];
   readonly quorum?: string;
   readonly signingAuthority: string[];
+  readonly platform?: string;
 }
 
 async function image({ output }: Context, flags: ImageFlags): Promise<void> {
@@ -124,6 +126,7 @@ async function image({ output }: Context, flags: ImageFlags): Promise<void> {
     builders: flags.builder,
     tiers: flags.tier,
     ...(signingAuthority.length === 0 ? {} : { require: { signingAuthority } }),
+    ...(flags.platform === undefined ? {} : { platform: flags.platform }),
   });
   output.result(policy, JSON.stringify(policy, null, 2));
 }
