@@ -96,6 +96,7 @@ describe('a build that a signal calls off', () => {
           return found.digest;
         },
         pushReferrer: async () => found.digest,
+        settle: async () => end('settled'),
       };
       const guarded = guardedTarget(target, stop.signal);
       const ended = await copyImage(guardedLayout(layout, stop.signal), found, guarded, 'tag').then(

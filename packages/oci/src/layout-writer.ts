@@ -1,9 +1,10 @@
-import { createWriteStream, existsSync } from 'node:fs';
+import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { type Digest, digestOf } from '@kallio/codec';
-import { openLayout } from './layout.ts';
+import { type Digest, digestOf, type Json } from '@kallio/codec';
+import { isObject, type RawEntry, rewrittenIndex } from './index-document.ts';
+import { layoutIndex } from './layout.ts';
 import { type Descriptor, MEDIA, REFERENCE_NAME } from './manifest.ts';
 import { checkedStream } from './source.ts';
 import type { ImageTarget } from './target.ts';
@@ -15,8 +16,8 @@ import type { ImageTarget } from './target.ts';
 export async function writeLayout(dir: string): Promise<ImageTarget> {
   const blobs = join(dir, 'blobs', 'sha256');
   await mkdir(blobs, { recursive: true });
-  const index = join(dir, 'index.json');
-  let manifests: readonly Descriptor[] = existsSync(index) ? (await openLayout(dir)).manifests : [];
+  // What is there and is no layout stays as it is.
+  await layoutIndex(dir);
   await writeFile(join(dir, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
 
   const put = async (bytes: Uint8Array): Promise<Digest> => {
@@ -25,15 +26,11 @@ export async function writeLayout(dir: string): Promise<ImageTarget> {
     return digest;
   };
   const list = async (entry: Descriptor): Promise<void> => {
-    const name = entry.annotations?.[REFERENCE_NAME];
-    // A name moves: what had it is listed without it no more.
-    const others = manifests.filter(
-      (other) =>
-        other.digest !== entry.digest && (name === undefined || other.annotations?.[REFERENCE_NAME] !== name),
-    );
-    manifests = [...others, entry];
-    const document = { schemaVersion: 2, mediaType: MEDIA.index, manifests };
-    await replace(index, Buffer.from(JSON.stringify(document)));
+    // As it is now: another image may have been put there meanwhile.
+    const bytes = await layoutIndex(dir);
+    const found = bytes === undefined ? undefined : { bytes, mediaType: MEDIA.index };
+    const document = rewrittenIndex(found, (entries) => withEntry(entries, entry));
+    await replace(join(dir, 'index.json'), document);
   };
   return {
     async pushBlob(bytes) {
@@ -61,7 +58,40 @@ export async function writeLayout(dir: string): Promise<ImageTarget> {
       await list({ ...listing, digest, size: manifest.length });
       return digest;
     },
+    // Nobody else writes there.
+    async settle() {},
   };
+}
+
+/**
+ * A layout's entries with one more. A name moves: what had it is listed without it, and is had by its digest. What has
+ * several names has an entry for each.
+ */
+function withEntry(entries: readonly RawEntry[], entry: Descriptor): readonly (RawEntry | Descriptor)[] {
+  const name = entry.annotations?.[REFERENCE_NAME];
+  const kept: RawEntry[] = [];
+  for (const other of entries) {
+    const theirs = nameOf(other);
+    if (other.digest === entry.digest) {
+      if (theirs !== undefined && theirs !== name) kept.push(other);
+    } else if (name === undefined || theirs !== name) {
+      kept.push(other);
+    } else if (!entries.some((one) => one.digest === other.digest && nameOf(one) !== name)) {
+      kept.push(withoutName(other));
+    }
+  }
+  return [...kept, entry];
+}
+
+function nameOf({ annotations }: RawEntry): Json | undefined {
+  return isObject(annotations) ? annotations[REFERENCE_NAME] : undefined;
+}
+
+function withoutName(entry: RawEntry): RawEntry {
+  const { annotations, ...rest } = entry;
+  if (!isObject(annotations)) return entry;
+  const { [REFERENCE_NAME]: _, ...others } = annotations;
+  return Object.keys(others).length === 0 ? rest : { ...rest, annotations: others };
 }
 
 async function replace(path: string, bytes: Uint8Array): Promise<void> {

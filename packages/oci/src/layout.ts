@@ -14,9 +14,20 @@ export interface Layout extends ImageSource {
   content(digest: Digest, maxBytes: number): Promise<Uint8Array | undefined>;
 }
 
+/** The index of a layout, which is read as one; undefined where there is none, and no layout. */
+export async function layoutIndex(dir: string): Promise<Uint8Array | undefined> {
+  const path = join(dir, 'index.json');
+  if ((await sizeOf(path)) === undefined) return undefined;
+  const bytes = await small(path);
+  parseManifest(bytes, MEDIA.index);
+  return bytes;
+}
+
 /** Opens an image layout. */
 export async function openLayout(dir: string): Promise<Layout> {
-  const index = parseManifest(await small(join(dir, 'index.json')), MEDIA.index);
+  const bytes = await layoutIndex(dir);
+  if (bytes === undefined) throw broken(join(dir, 'index.json'));
+  const index = parseManifest(bytes, MEDIA.index);
   if (index.kind !== 'index') throw ociError('OCI_LAYOUT', 'index.json is no image index.');
   const path = (digest: Digest) => join(dir, 'blobs', 'sha256', digest.slice('sha256:'.length));
   return {
@@ -39,14 +50,15 @@ export async function openLayout(dir: string): Promise<Layout> {
         throw ociError('OCI_TOO_LARGE', `${descriptor.digest} is longer than ${maxBytes} bytes.`);
       }
       const file = path(descriptor.digest);
-      const { size } = await stat(file);
+      const size = await sizeOf(file);
+      if (size === undefined) throw broken(file);
       if (size !== descriptor.size) {
         throw ociError(
           'OCI_SIZE_MISMATCH',
           `The file of ${descriptor.digest} has ${size} bytes, not ${descriptor.size}.`,
         );
       }
-      return requireContent(new Uint8Array(await readFile(file)), descriptor);
+      return requireContent(await whole(file), descriptor);
     },
 
     async content(digest, maxBytes) {
@@ -54,28 +66,30 @@ export async function openLayout(dir: string): Promise<Layout> {
       const size = await sizeOf(file);
       if (size === undefined) return undefined;
       if (size > maxBytes) throw ociError('OCI_TOO_LARGE', `${digest} is longer than ${maxBytes} bytes.`);
-      return requireDigest(new Uint8Array(await readFile(file)), digest);
+      return requireDigest(await whole(file), digest);
     },
 
     async stream(descriptor) {
-      return createReadStream(path(descriptor.digest));
+      const file = path(descriptor.digest);
+      if ((await sizeOf(file)) === undefined) throw broken(file);
+      return readable(file);
     },
   };
 }
 
-/** The image that goes by a tag; or the only image there, whatever it is called. */
+/** The tag of what is named without one. */
+const UNNAMED = 'latest';
+
+/** The image that goes by a tag; where none was said, the only image there, whatever it is called. */
 function digestNamed(tag: string, manifests: readonly Descriptor[]): Digest {
   const images = manifests.filter(({ artifactType }) => artifactType === undefined);
   const tagged = images.filter(({ annotations }) => annotations?.[REFERENCE_NAME] === tag);
-  const [only, ...more] = tagged.length > 0 ? tagged : images;
+  const all = [...new Map(images.map((image) => [image.digest, image])).values()];
+  const [only, ...more] = tagged.length > 0 || tag !== UNNAMED ? tagged : all;
   if (only !== undefined && more.length === 0) return only.digest;
-  throw ociError(
-    'OCI_NOT_FOUND',
-    `This layout has ${images.length} images and none that alone is "${tag}".`,
-    {
-      hint: 'Name it by its digest: oci:FOLDER@sha256:…',
-    },
-  );
+  throw ociError('OCI_NOT_FOUND', `This layout has ${all.length} images and none that alone is "${tag}".`, {
+    hint: 'Name it by its tag or digest: oci:FOLDER:TAG, oci:FOLDER@sha256:…',
+  });
 }
 
 /** A layout has no headers: of a manifest that its index doesn't list, only the document says what it is. */
@@ -85,23 +99,41 @@ function mediaTypeOf(bytes: Uint8Array): string {
   return typeof said === 'string' ? said : MEDIA.manifest;
 }
 
-/** The length of a file; undefined where there is none. */
+/** The length of a file; undefined where there is none. Attack: a pipe or device in its place, which is read for ever. */
 async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await stat(path)).size;
-  } catch (cause) {
+  const found = await stat(path).catch((cause: unknown) => {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
-    throw ociError('OCI_LAYOUT', `This is no whole image layout: ${path} can’t be read.`, { cause });
-  }
+    throw broken(path, cause);
+  });
+  if (found === undefined) return undefined;
+  if (!found.isFile()) throw broken(path);
+  return found.size;
 }
 
 async function small(path: string): Promise<Uint8Array> {
+  const size = await sizeOf(path);
+  if (size === undefined) throw broken(path);
+  if (size > MAX_MANIFEST) throw ociError('OCI_TOO_LARGE', `${path} is longer than any manifest.`);
+  return whole(path);
+}
+
+async function whole(path: string): Promise<Uint8Array> {
   try {
-    const { size } = await stat(path);
-    if (size > MAX_MANIFEST) throw ociError('OCI_TOO_LARGE', `${path} is longer than any manifest.`);
     return new Uint8Array(await readFile(path));
   } catch (cause) {
-    if (cause instanceof Error && cause.name === 'KallioError') throw cause;
-    throw ociError('OCI_LAYOUT', `This is no whole image layout: ${path} can’t be read.`, { cause });
+    throw broken(path, cause);
   }
+}
+
+/** A file as it comes. A stick that is pulled out, or goes bad, is a layout that isn't whole. */
+async function* readable(path: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* createReadStream(path) as AsyncIterable<Uint8Array>;
+  } catch (cause) {
+    throw broken(path, cause);
+  }
+}
+
+function broken(path: string, cause?: unknown): Error {
+  return ociError('OCI_LAYOUT', `This is no whole image layout: ${path} can’t be read.`, { cause });
 }

@@ -19,6 +19,8 @@ export const REFERENCE_NAME = 'org.opencontainers.image.ref.name';
 
 /** Largest manifest or index, in bytes (distribution specification: at least 4 MiB must be taken; nobody needs more). */
 export const MAX_MANIFEST = 4 * 1024 * 1024;
+/** Most entries of an index that is read at all: of a list of referrers, of a layout's images. */
+export const MAX_LISTED = 4096;
 /** Most image manifests an index may name. */
 export const MAX_INDEX = 256;
 /** Largest image configuration, in bytes. */
@@ -62,7 +64,7 @@ const IndexShape = Type.Object({
   schemaVersion: Type.Literal(2),
   mediaType: Type.Optional(Type.String()),
   artifactType: Type.Optional(Type.String()),
-  manifests: Type.Array(DescriptorShape, { maxItems: 4096 }),
+  manifests: Type.Array(DescriptorShape, { maxItems: MAX_LISTED }),
   annotations: Type.Optional(Annotations),
 });
 

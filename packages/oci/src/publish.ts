@@ -2,7 +2,7 @@ import { canonicalBytes, type Digest, digestOf, KallioError } from '@kallio/code
 import { isAttestation, requireAttestation } from './attestation-manifest.ts';
 import { ociError } from './error.ts';
 import { type Descriptor, type ImageManifest, MAX_CONFIG, MEDIA, parseManifest } from './manifest.ts';
-import type { FoundManifest, ImageSource } from './source.ts';
+import { type FoundManifest, type ImageSource, requireListed } from './source.ts';
 import type { ImageTarget } from './target.ts';
 
 /** Largest layer that is copied: bounds what a hostile manifest has written to a disk. */
@@ -32,17 +32,9 @@ export async function childrenOf(source: ImageSource, found: FoundManifest): Pro
   if (manifest.kind === 'manifest') return [];
   const children: FoundManifest[] = [];
   for (const entry of manifest.manifests) {
-    const { digest, size, mediaType } = entry;
+    const { digest } = entry;
     const child = await source.manifest(digest);
-    if (child.bytes.length !== size || child.mediaType !== mediaType) {
-      throw ociError(
-        'OCI_SIZE_MISMATCH',
-        'A manifest is not what its index says: another size or media type.',
-        {
-          pointer: digest,
-        },
-      );
-    }
+    requireListed(child, entry);
     // Attack: indexes in indexes, each naming many, so that to walk them is all a machine does.
     const parsed = parseManifest(child.bytes, child.mediaType);
     if (parsed.kind !== 'manifest')

@@ -3,11 +3,13 @@ import { type Digest, digestOf, isDigest, KallioError } from '@kallio/codec';
 import { ociError } from './error.ts';
 import { exchange } from './exchange.ts';
 import type { Answer, Question, Streamed } from './http/connection.ts';
+import type { FoundIndex } from './index-document.ts';
 import type { FindCredentials } from './login/credentials.ts';
 import { loginHint } from './login/hint.ts';
 import type { Login } from './login/login.ts';
-import { type Descriptor, MAX_MANIFEST, MEDIA, parseManifest } from './manifest.ts';
+import { type Descriptor, MAX_MANIFEST, MEDIA } from './manifest.ts';
 import { isLoopback } from './reference.ts';
+import { listedIn, ReferrersTag, readAmongWriters, referrersTag } from './referrers-tag.ts';
 import { type RegistryRefusal, refusalsOf, wordsOf } from './registry-error.ts';
 import {
   checkedStream,
@@ -32,8 +34,6 @@ const MAX_SHOWN = 2;
 const MAX_LAPSES = 5;
 /** Most redirects that are followed. */
 const MAX_REDIRECTS = 5;
-/** Most referrers that are looked at: a registry can be flooded with them. */
-const MAX_REFERRERS = 256;
 /** Most pages of a list of referrers that are asked for. */
 const MAX_PAGES = 16;
 
@@ -64,6 +64,8 @@ export class Repository implements ImageSource, ImageTarget {
   #login: Login | undefined;
   /** It has no referrers API: whoever has one answers for every subject (specification 1.1), so it is asked once. */
   #listsNothing = false;
+  /** What was added to lists that tags name, by whom it belongs to. */
+  readonly #lists = new Map<Digest, ReferrersTag>();
 
   constructor(options: {
     readonly registry: string;
@@ -156,9 +158,13 @@ export class Repository implements ImageSource, ImageTarget {
     done.drop();
   }
 
-  /** Puts a manifest there, by tag or by its digest. Its blobs must be there. */
+  /**
+   * Puts a manifest there, by tag or by its digest. Its blobs must be there. A tag moves once what was attached before is
+   * settled: whoever finds the image by it finds its signature.
+   */
   async pushManifest(bytes: Uint8Array, mediaType: string, tag?: string): Promise<Digest> {
     const digest = digestOf(bytes);
+    if (tag !== undefined) await this.settle();
     const done = await this.#putManifest('store a manifest', tag ?? digest, bytes, mediaType);
     done.drop();
     return digest;
@@ -179,14 +185,12 @@ export class Repository implements ImageSource, ImageTarget {
 
   /**
    * Manifests that name `subject` as theirs, of these artifact types, each type's together (distribution specification
-   * 1.1, "Listing referrers"): the API, or where the registry has none, the tag `sha256-…`. What it lists is not believed.
+   * 1.1, "Listing referrers"): the API, or where the registry has none, the tag `sha256-…`. What it lists is not believed,
+   * and may be a flood: whoever takes so many of it puts the likely ones first.
    */
   async referrers(subject: Digest, ...artifactTypes: readonly string[]): Promise<readonly Descriptor[]> {
     const listed = await this.#referrerIndex(subject);
-    // Of each type so many: a flood of one must not keep the others from being found.
-    return artifactTypes.flatMap((type) =>
-      listed.filter((descriptor) => descriptor.artifactType === type).slice(0, MAX_REFERRERS),
-    );
+    return artifactTypes.flatMap((type) => listed.filter((descriptor) => descriptor.artifactType === type));
   }
 
   /** Puts a referrer there and, where the registry has no referrers API, into the fallback index. */
@@ -209,8 +213,13 @@ export class Repository implements ImageSource, ImageTarget {
     if (this.#listsNothing) return this.#fallback(subject);
     const found: Descriptor[] = [];
     let path: string | undefined = `/referrers/${subject}`;
-    // Attack: a registry whose every page names a next one.
-    for (let page = 0; path !== undefined && page < MAX_PAGES; page++) {
+    for (let page = 0; path !== undefined; page++) {
+      // Attack: a registry whose every page names a next one. Without its end the list would hide what is not wanted.
+      if (page === MAX_PAGES) {
+        throw ociError('OCI_REFERRERS', `The list of referrers has more than ${MAX_PAGES} pages.`, {
+          hint: 'Somebody may be flooding this image. Remove what is attached to it and is not yours.',
+        });
+      }
       const response: Answer | undefined = await this.#get(path, { accept: MEDIA.index });
       if (response === undefined && page === 0) {
         this.#listsNothing = true;
@@ -218,7 +227,8 @@ export class Repository implements ImageSource, ImageTarget {
       }
       if (response === undefined) return found;
       path = this.#nextPage(response, `/referrers/${subject}`);
-      found.push(...indexOf(await collect(response.body, MAX_MANIFEST, 'A list of referrers'), MEDIA.index));
+      const bytes = await collect(response.body, MAX_MANIFEST, 'A list of referrers');
+      found.push(...listedIn({ bytes, mediaType: MEDIA.index }));
     }
     return found;
   }
@@ -233,37 +243,34 @@ export class Repository implements ImageSource, ImageTarget {
   }
 
   async #fallback(subject: Digest): Promise<readonly Descriptor[]> {
-    const response = await this.#get(`/manifests/${fallbackTag(subject)}`, { accept: MEDIA.index });
-    if (response === undefined) return [];
+    const found = await readAmongWriters(() => this.#listAt(subject));
+    return found === undefined ? [] : listedIn(found);
+  }
+
+  async #listAt(subject: Digest): Promise<FoundIndex | undefined> {
+    const response = await this.#get(`/manifests/${referrersTag(subject)}`, { accept: MEDIA.index });
+    if (response === undefined) return undefined;
     const mediaType = mediaTypeOf(response);
-    return indexOf(await collect(response.body, MAX_MANIFEST, 'A list of referrers'), mediaType);
+    return { bytes: await collect(response.body, MAX_MANIFEST, 'A list of referrers'), mediaType };
   }
 
-  /** Others write the index too: read, merge, write, and look whether the entry is still there. */
   async #addToFallback(subject: Digest, entry: Descriptor): Promise<void> {
-    for (let attempt = 0; attempt < 8; attempt++) {
-      const manifests = await this.#fallbackAmongWriters(subject, attempt);
-      if (manifests === undefined) continue;
-      if (manifests.some((descriptor) => descriptor.digest === entry.digest)) return;
-      const index = { schemaVersion: 2, mediaType: MEDIA.index, manifests: [...manifests, entry] };
-      await this.pushManifest(Buffer.from(JSON.stringify(index)), MEDIA.index, fallbackTag(subject));
-    }
-    const manifests = await this.#fallback(subject);
-    if (manifests.some((descriptor) => descriptor.digest === entry.digest)) return;
-    throw ociError('OCI_REFERRERS', 'Others keep overwriting the list of referrers of this image.', {
-      hint: 'Try again; or use a registry with the referrers API.',
-    });
+    const list =
+      this.#lists.get(subject) ??
+      new ReferrersTag({
+        read: () => this.#listAt(subject),
+        write: async (bytes, mediaType) => {
+          const done = await this.#putManifest('list a referrer', referrersTag(subject), bytes, mediaType);
+          done.drop();
+        },
+      });
+    this.#lists.set(subject, list);
+    await list.add(entry);
   }
 
-  /** The list while others write it: docker-registry answers 500 for a tag whose file is just being replaced. */
-  async #fallbackAmongWriters(subject: Digest, attempt: number): Promise<readonly Descriptor[] | undefined> {
-    try {
-      return await this.#fallback(subject);
-    } catch (error) {
-      if (!(error instanceof KallioError) || error.code !== 'OCI_REGISTRY') throw error;
-      await wait(20 * 2 ** attempt);
-      return undefined;
-    }
+  /** Waits until what was listed by a tag stays listed, whoever else writes that tag; `OCI_REFERRERS` where it never does. */
+  async settle(): Promise<void> {
+    await Promise.all([...this.#lists.values()].map((list) => list.settle()));
   }
 
   /** The answer, or undefined for 404. `size` is how many bytes are expected. */
@@ -414,15 +421,4 @@ function whyOf(cause: unknown): string {
 
 function mediaTypeOf(answer: Answer): string {
   return (answer.header('content-type') ?? '').split(';')[0]?.trim() ?? '';
-}
-
-/** The tag that stands in for the referrers API (specification 1.1, "Referrers Tag Schema"). */
-function fallbackTag(subject: Digest): string {
-  return subject.replace(':', '-');
-}
-
-function indexOf(bytes: Uint8Array, mediaType: string): readonly Descriptor[] {
-  const index = parseManifest(bytes, mediaType);
-  if (index.kind !== 'index') throw ociError('OCI_REFERRERS', 'The list of referrers is no index.');
-  return index.manifests;
 }

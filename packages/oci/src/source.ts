@@ -33,6 +33,28 @@ export function requireContent(
   return requireDigest(bytes, digest);
 }
 
+/** Refuses a manifest of another size or media type than the index says that names it. */
+export function requireListed(
+  { bytes, digest, mediaType }: FoundManifest,
+  listed: Pick<Descriptor, 'size' | 'mediaType'>,
+): void {
+  if (bytes.length !== listed.size) {
+    throw ociError(
+      'OCI_SIZE_MISMATCH',
+      `Of this manifest its index says ${listed.size} bytes, and it has ${bytes.length}.`,
+      { pointer: digest },
+    );
+  }
+  // Attack: a document that is one thing to who believes the index, and another to who asks for it by its digest.
+  if (mediaType !== listed.mediaType) {
+    throw ociError(
+      'OCI_MEDIA_TYPE',
+      `Of this manifest its index says ${JSON.stringify(listed.mediaType)}, and it came as ${JSON.stringify(mediaType)}.`,
+      { pointer: digest },
+    );
+  }
+}
+
 /** Refuses bytes that are not the content of a digest. Attack: a registry (or who sits before it) gives others. */
 export function requireDigest(bytes: Uint8Array, digest: Digest): Uint8Array {
   if (digestOf(bytes) !== digest) {

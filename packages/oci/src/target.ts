@@ -18,4 +18,6 @@ export interface ImageTarget {
     subject: Digest,
     listing: Omit<Descriptor, 'digest' | 'size'>,
   ): Promise<Digest>;
+  /** Waits until what was listed stays listed, whoever else lists something there at the same time. */
+  settle(): Promise<void>;
 }

@@ -11,7 +11,7 @@ import {
   parseManifest,
 } from './manifest.ts';
 import { hostPlatform, nearest, type Platform, platformName, runsOn } from './platform.ts';
-import type { FoundManifest, ImageSource } from './source.ts';
+import { type FoundManifest, type ImageSource, requireListed } from './source.ts';
 
 /** An image whose manifest and configuration have been read and checked; its layers are named, not read. */
 export interface ImageContents {
@@ -57,15 +57,7 @@ export async function walkImage(
     throw ociError('OCI_PLATFORM', `This index names ${many} for ${platformName(platform)}.`);
   }
   const found = await source.manifest(only.digest);
-  if (found.bytes.length !== only.size || found.mediaType !== only.mediaType) {
-    throw ociError(
-      'OCI_SIZE_MISMATCH',
-      'The manifest is not what its index says: another size or media type.',
-      {
-        pointer: only.digest,
-      },
-    );
-  }
+  requireListed(found, only);
   return { ...(await imageOf(source, found, only.platform)), index: first };
 }
 

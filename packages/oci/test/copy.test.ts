@@ -1,5 +1,14 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -223,6 +232,136 @@ describe('a folder', () => {
     expect((await openLayout(dir)).manifests.map(({ digest }) => digest)).toEqual([found.digest]);
     rmSync(join(dir, 'blobs', 'sha256', nameOf(found.digest)));
     await expect((await openLayout(dir)).manifest('v1')).rejects.toMatchObject({ code: 'OCI_LAYOUT' });
+  });
+});
+
+describe('a folder of several images', () => {
+  const index = () => JSON.parse(readFileSync(join(dir, 'index.json'), 'utf8'));
+  const image = (name: string) =>
+    utf8(
+      JSON.stringify({
+        schemaVersion: 2,
+        mediaType: MEDIA.manifest,
+        config: described,
+        layers: [],
+        annotations: { name },
+      }),
+    );
+  const described = { mediaType: MEDIA.config, digest: digestOf(config), size: config.length };
+  const [one, two, three] = [image('one'), image('two'), image('three')];
+  const put = async (bytes: Uint8Array, tag: string) =>
+    (await writeLayout(dir)).pushManifest(bytes, MEDIA.manifest, tag);
+  const named = async (name: string) => (await (await openLayout(dir)).manifest(name)).digest;
+
+  it('keeps them all: one whose name another takes is had by its digest', async () => {
+    await put(one, 'v1');
+    await put(two, 'v2');
+    await put(three, 'v1');
+    expect((await openLayout(dir)).manifests.map(({ digest, annotations }) => [digest, annotations])).toEqual(
+      [
+        [digestOf(one), undefined],
+        [digestOf(two), { 'org.opencontainers.image.ref.name': 'v2' }],
+        [digestOf(three), { 'org.opencontainers.image.ref.name': 'v1' }],
+      ],
+    );
+    expect(await named('v1')).toBe(digestOf(three));
+    expect(await named(digestOf(one))).toBe(digestOf(one));
+    await put(one, 'v1');
+    expect(await named('v1')).toBe(digestOf(one));
+    expect(index().manifests).toHaveLength(3);
+  });
+
+  it('lets one image have two names, and one of them taken', async () => {
+    await put(one, 'v1');
+    await put(one, 'stable');
+    await put(one, 'v1');
+    expect(index().manifests).toHaveLength(2);
+    await put(two, 'stable');
+    expect([await named('v1'), await named('stable')]).toEqual([digestOf(one), digestOf(two)]);
+    expect(index().manifests).toHaveLength(2);
+  });
+
+  it('gives the image of the tag that was asked for, and no other in its place', async () => {
+    await put(one, 'v1');
+    // Nobody said a tag: it is the only one there.
+    expect(await named('latest')).toBe(digestOf(one));
+    await expect(named('v2')).rejects.toMatchObject({ code: 'OCI_NOT_FOUND' });
+    await put(two, 'v2');
+    expect(await named('v2')).toBe(digestOf(two));
+    await expect(named('latest')).rejects.toMatchObject({ code: 'OCI_NOT_FOUND' });
+  });
+
+  it('keeps what others wrote into its index, known or not', async () => {
+    await put(one, 'v1');
+    const theirs = {
+      mediaType: MEDIA.manifest,
+      digest: digestOf(two),
+      size: two.length,
+      annotations: { 'org.opencontainers.image.ref.name': 'v1', 'org.example.note': 'kept' },
+      'org.example.unknown': [1],
+    };
+    const document = { schemaVersion: 2, manifests: [theirs], annotations: { by: 'others' }, also: { x: 1 } };
+    const target = await writeLayout(dir);
+    // Written by another after this one began.
+    writeFileSync(join(dir, 'index.json'), JSON.stringify(document));
+    await target.pushManifest(three, MEDIA.manifest, 'v1');
+    expect(index()).toMatchObject({ annotations: { by: 'others' }, also: { x: 1 } });
+    expect(index().manifests[0]).toEqual({ ...theirs, annotations: { 'org.example.note': 'kept' } });
+    expect(index().manifests).toHaveLength(2);
+  });
+});
+
+describe('a folder that was not copied whole', () => {
+  const nobody = { mediaType: MEDIA.layer, digest: digestOf(utf8('not there')), size: 9 };
+
+  it('has no blob that is missing, nor one that can’t be read', async () => {
+    const layer = layerOf(2);
+    const { found, source } = imageOf(layer, { pieces: 2, given: 0 });
+    await copyImage(source, found, await writeLayout(dir), 'v1');
+    const layout = await openLayout(dir);
+    const described = { mediaType: MEDIA.layer, ...layer };
+    const length = async (of: Descriptor) => {
+      let read = 0;
+      for await (const piece of await layout.stream(of)) read += piece.length;
+      return read;
+    };
+    expect(await length(described)).toBe(2 * PIECE);
+    expect(await layout.blob(described, 2 * PIECE)).toHaveLength(2 * PIECE);
+    const missing = expect.objectContaining({ code: 'OCI_LAYOUT' });
+    await expect(layout.blob(nobody, 9)).rejects.toThrow(missing);
+    await expect(length(nobody)).rejects.toThrow(missing);
+    // What is for asking is no error.
+    await expect(layout.content(nobody.digest, 9)).resolves.toBeUndefined();
+    const path = join(dir, 'blobs', 'sha256', nameOf(layer.digest));
+    for (const put of [
+      () => mkdirSync(path),
+      // Attack: a pipe that nobody writes to, which would be waited for.
+      () => execFileSync('mkfifo', [path]),
+      () => symlinkSync('/dev/zero', path),
+      () => symlinkSync('.', path),
+    ]) {
+      rmSync(path, { recursive: true });
+      put();
+      await expect(layout.blob(described, 2 * PIECE)).rejects.toThrow(missing);
+      await expect(layout.content(layer.digest, 2 * PIECE)).rejects.toThrow(missing);
+      await expect(length(described)).rejects.toThrow(missing);
+    }
+  });
+
+  it('is copied nowhere', async () => {
+    const { found, source } = imageOf(layerOf(2), { pieces: 2, given: 0 });
+    const from = join(dir, 'from');
+    await copyImage(source, found, await writeLayout(from), 'v1');
+    const to = await writeLayout(join(dir, 'to'));
+    const layout = await openLayout(from);
+    await copyImage(layout, found, to, 'v1');
+    for (const gone of [digestOf(config), layerOf(2).digest]) {
+      rmSync(join(from, 'blobs', 'sha256', nameOf(gone)));
+      await expect(copyImage(layout, found, to, 'v2')).rejects.toMatchObject({ code: 'OCI_LAYOUT' });
+    }
+    await expect((await openLayout(join(dir, 'to'))).manifest('v2')).rejects.toMatchObject({
+      code: 'OCI_NOT_FOUND',
+    });
   });
 });
 

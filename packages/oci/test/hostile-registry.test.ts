@@ -2,9 +2,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { digestOf, utf8 } from '@kallio/codec';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { exchange } from '../src/exchange.ts';
-import { fileManifest, MEDIA, Repository, referrerBlob, walkImage } from '../src/index.ts';
+import { childrenOf, fileManifest, MEDIA, Repository, referrerBlob, walkImage } from '../src/index.ts';
 
 /* A registry that answers what an attacker likes; each answer stands beside the honest one, which passes. */
 
@@ -188,7 +188,7 @@ describe('an index is refused', () => {
     ['that says another size', 'OCI_SIZE_MISMATCH', () => [{ ...child(), size: child().size + 1 }]],
     [
       'that says another media type',
-      'OCI_SIZE_MISMATCH',
+      'OCI_MEDIA_TYPE',
       () => [{ ...child(), mediaType: MEDIA.dockerManifest }],
     ],
     [
@@ -204,6 +204,24 @@ describe('an index is refused', () => {
   it.each(indexes)('%s', async (_, code, manifests) => {
     index(manifests());
     await expect(walk()).rejects.toThrow(refusal(code));
+  });
+
+  it('by who copies or builds it as by who runs it', async () => {
+    const children = async () => childrenOf(repository(), await repository().manifest('v1'));
+    expect((await children()).map(({ digest }) => digest)).toEqual([child().digest]);
+    for (const [changes, code] of [
+      [{ size: child().size + 1 }, 'OCI_SIZE_MISMATCH'],
+      [{ mediaType: MEDIA.dockerManifest }, 'OCI_MEDIA_TYPE'],
+    ] as const) {
+      index([{ ...child(), ...changes }]);
+      await expect(children()).rejects.toThrow(refusal(code));
+    }
+    const inner = { schemaVersion: 2, mediaType: MEDIA.index, manifests: [child()] };
+    index([{ ...serveManifest(inner, 'inner', MEDIA.index), platform: AMD64 }]);
+    seen = [];
+    await expect(children()).rejects.toThrow(refusal('OCI_MANIFEST'));
+    // The index, and the one in it: not what that names.
+    expect(seen).toHaveLength(2);
   });
 
   it('in an index, without following it', async () => {
@@ -236,8 +254,16 @@ describe('a list of referrers', () => {
       headers: { link: `</v2/app/referrers/${subject}?page=2>; rel="next"` },
     });
     seen = [];
-    await referrers();
+    await expect(referrers()).rejects.toThrow(refusal('OCI_REFERRERS'));
     expect(seen).toHaveLength(16);
+    // The last page that is asked for may be the last that there is.
+    for (let page = 2; page <= 16; page++) {
+      answers.set(`/referrers/${subject}?page=${page}`, {
+        bytes: list(`${page}`),
+        headers: page === 16 ? {} : { link: `</v2/app/referrers/${subject}?page=${page + 1}>; rel="next"` },
+      });
+    }
+    expect(await referrers()).toHaveLength(16);
   });
 
   it('does not send its reader elsewhere', async () => {
@@ -266,7 +292,7 @@ describe('a list of referrers', () => {
     seen = [];
     const listed = await repository().referrers(subject, TYPE, 'application/y');
     expect(seen).toHaveLength(1);
-    expect(listed.filter(({ artifactType }) => artifactType === TYPE)).toHaveLength(256);
+    expect(listed.filter(({ artifactType }) => artifactType === TYPE)).toHaveLength(300);
     expect(listed.filter(({ artifactType }) => artifactType === 'application/y')).toEqual([real]);
     expect(await repository().referrers(subject, 'application/z')).toEqual([]);
   });
@@ -373,23 +399,37 @@ describe('an answer', () => {
     await expect(manifest()).resolves.toMatchObject({ mediaType: MEDIA.manifest });
   });
 
-  it('that never ends is not waited for', async () => {
+  it('that never ends is waited for a minute, and no longer', async () => {
+    let begun = () => {};
     const drip = createServer((request, response) => {
-      response.writeHead(200);
-      response.write('a');
-      if (request.url === '/whole') response.end();
+      response.writeHead(200, { 'content-type': MEDIA.manifest });
+      response.write(json(imageOf()));
+      if (request.url?.endsWith('/whole')) response.end();
+      else begun();
     });
     await new Promise<void>((resolve) => drip.listen(0, '127.0.0.1', resolve));
-    const { port } = drip.address() as AddressInfo;
-    const read = async (path: string) => {
-      const url = new URL(`http://127.0.0.1:${port}${path}`);
-      const { body } = await exchange({ method: 'GET', url, headers: {}, budgetMs: 300 });
-      let length = 0;
-      for await (const piece of body) length += piece.length;
-      return length;
-    };
-    await expect(read('/whole')).resolves.toBe(1);
-    await expect(read('/drip')).rejects.toThrow();
+    const registry = `127.0.0.1:${(drip.address() as AddressInfo).port}`;
+    const read = (name: string) => new Repository({ registry, repository: 'app' }).manifest(name);
+    await expect(read('whole')).resolves.toMatchObject({ mediaType: MEDIA.manifest });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const dripping = new Promise<void>((resolve) => {
+        begun = resolve;
+      });
+      let ended: unknown;
+      const reading = read('drip').catch((error: unknown) => {
+        ended = error;
+      });
+      await dripping;
+      await vi.advanceTimersByTimeAsync(59_000);
+      expect(ended).toBeUndefined();
+      await vi.advanceTimersByTimeAsync(2000);
+      await reading;
+      const message = expect.stringContaining('does not answer (the time is up)');
+      expect(ended).toMatchObject({ code: 'OCI_UNREACHABLE', message });
+    } finally {
+      vi.useRealTimers();
+    }
     drip.closeAllConnections();
     await new Promise((resolve) => drip.close(resolve));
   });

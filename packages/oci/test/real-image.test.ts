@@ -14,7 +14,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Digest, digestOf, isDigest, utf8 } from '@kallio/codec';
+import { type Digest, digestOf, isDigest, parseJson, utf8 } from '@kallio/codec';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   checkRoot,
@@ -372,17 +372,9 @@ describe('a registry without a referrers API', () => {
     expect(await fileManifest(repository, pulled)).toEqual(manifest);
 
     const bytes = fileManifestBytes(manifest);
-    await Promise.all(
-      ['a', 'b', 'c'].map((name) =>
-        publishReferrer(repository, pulled.manifest, {
-          type: FILE_MANIFEST_TYPE,
-          bytes,
-          annotations: { name },
-        }),
-      ),
-    );
+    await publishReferrer(repository, pulled.manifest, { type: FILE_MANIFEST_TYPE, bytes });
     const referrers = await repository.referrers(digest, FILE_MANIFEST_TYPE);
-    expect(referrers.length).toBeGreaterThanOrEqual(1);
+    expect(referrers).toHaveLength(1);
     const found = await repository.manifest(referrers[0]?.digest ?? '');
     const parsed = parseManifest(found.bytes, found.mediaType);
     if (parsed.kind !== 'manifest') throw new Error('a referrer is a manifest');
@@ -391,6 +383,35 @@ describe('a registry without a referrers API', () => {
     expect(await repository.blob(blob, 1 << 20)).toEqual(bytes);
     expect(referrerBlob(parsed, digestOf(new Uint8Array(1)), FILE_MANIFEST_TYPE)).toBeUndefined();
     expect(await repository.referrers(digest, 'application/other')).toEqual([]);
+  });
+
+  it('lists what everybody attaches at the same time, and keeps what others wrote into its list', async () => {
+    const at = () => new Repository({ registry: registry.host, repository: 'team/crowd' });
+    await copyImage(layout, image.manifest, at(), 'v1');
+    const TYPE = 'application/x-note';
+    const others = { annotations: { 'org.example': 'of others' }, 'org.example.unknown': [1] };
+    const tag = image.manifest.digest.replace(':', '-');
+    const empty = utf8(
+      JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.index, manifests: [], ...others }),
+    );
+    await at().pushManifest(empty, MEDIA.index, tag);
+    const writers = ['a', 'b', 'c', 'd', 'e', 'f'];
+    const published = await Promise.all(
+      writers.map(async (writer) => {
+        const to = at();
+        const digests: Digest[] = [];
+        for (const note of ['1', '2', '3']) {
+          const artifact = { type: TYPE, bytes: utf8(`${writer}${note}`) };
+          digests.push(await publishReferrer(to, image.manifest, artifact));
+        }
+        await to.settle();
+        return digests;
+      }),
+    );
+    const found = (await at().referrers(image.manifest.digest, TYPE)).map(({ digest }) => digest);
+    expect(found.toSorted()).toEqual(published.flat().toSorted());
+    const { bytes } = await at().manifest(tag);
+    expect(parseJson(bytes)).toMatchObject(others);
   });
 
   it('says what is not there, and where nobody answers', async () => {

@@ -70,6 +70,7 @@ class Memory implements SignedSource, ImageTarget {
     if (tag !== undefined) this.manifests.set(tag, found);
     return found.digest;
   }
+  async settle(): Promise<void> {}
   async pushReferrer(manifest: Uint8Array, subject: Digest, listing: Omit<Descriptor, 'digest' | 'size'>) {
     const digest = await this.pushManifest(manifest, MEDIA.manifest);
     const entry = { ...listing, digest, size: manifest.length };

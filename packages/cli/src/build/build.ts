@@ -140,6 +140,7 @@ async function buildIn(build: Build): Promise<BuildRecord> {
   await clock.step('push image', () => copyImage(layout, last.manifest, target), 'push');
   await clock.step('push signature, file manifest, evidence', async () => {
     for (const one of signed) await attach(target, one);
+    await target.settle();
   });
   const { bytes, mediaType, digest } = last.manifest;
   await clock.step('move the tag', () => target.pushManifest(bytes, mediaType, tag), 'push');

@@ -53,5 +53,10 @@ export function guardedTarget(target: ImageTarget, stop: AbortSignal): ImageTarg
       stop.throwIfAborted();
       return target.pushReferrer(manifest, subject, listing);
     },
+    settle: async () => {
+      stop.throwIfAborted();
+      await target.settle();
+      stop.throwIfAborted();
+    },
   };
 }

@@ -100,6 +100,7 @@ async function proof(
     );
   }
   await publishReferrer(target, found, proofArtifact(reply.proof));
+  await target.settle();
   output.result(
     { ...reply, attached: found.digest },
     `attached to ${found.digest}\n  signed by ${reply.witnesses.length === 0 ? 'no witness' : reply.witnesses.join(', ')}`,
