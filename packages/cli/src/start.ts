@@ -8,13 +8,13 @@ const ENDED_BY_SIGNAL = 128;
 export async function start(commands: Commands): Promise<void> {
   const code = await runProgram(commands, process.argv.slice(2), processStreams());
   process.exitCode = code;
-  // A signal asked for the end, and what was made is put away: no question that is still on its way is waited for.
-  if (code > ENDED_BY_SIGNAL) process.exit();
 
   /*
    * A TPM device that is stuck keeps a thread of this process waiting, and a process that ends, also by process.exit,
    * waits for its threads. All has been said by now: another program takes the place of this one, only to give its exit
-   * code.
+   * code. Where a signal asked for the end, no question that is still on its way is waited for.
    */
-  setTimeout(() => process.execve?.('/bin/sh', ['sh', '-c', `exit ${code}`]), 2000).unref();
+  const leave = () => process.execve?.('/bin/sh', ['sh', '-c', `exit ${code}`]);
+  if (code > ENDED_BY_SIGNAL) leave();
+  else setTimeout(leave, 2000).unref();
 }
