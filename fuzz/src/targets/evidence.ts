@@ -1,4 +1,4 @@
-import { KallioError } from '@kallio/codec';
+import { KallioError, sha256, toHex, utf8 } from '@kallio/codec';
 import {
   commandLines,
   decodeEvent,
@@ -7,10 +7,12 @@ import {
   eventDataIsMeasured,
   imaStart,
   parseEventLog,
+  parseMeasureLog,
   readImaLog,
   readImaText,
   replayEventLog,
   replayIma,
+  replayMeasureLog,
   secureBootState,
 } from '@kallio/evidence';
 import type { Target } from '../target.ts';
@@ -80,4 +82,20 @@ function whole(bytes: Uint8Array): Uint8Array {
     }
   }
   return bytes;
+}
+
+/** systemd's list of what user space measured. */
+export function measureLog(): Target {
+  const record = {
+    pcr: 11,
+    digests: [{ hashAlg: 'sha256', digest: toHex(sha256(utf8('enter-initrd'))) }],
+    content_type: 'systemd',
+    content: { string: 'enter-initrd', bootId: 'a'.repeat(32), timestamp: 1, eventType: 'phase' },
+  };
+  const lines = [record, { ...record, pcr: undefined, nv_index: 0x0100_0001 }];
+  const seed = lines.map((line) => `\u001e${JSON.stringify(line)}\n`).join('');
+  return {
+    seeds: [utf8(seed)],
+    take: (input) => replayMeasureLog(parseMeasureLog(input), 'sha256'),
+  };
 }

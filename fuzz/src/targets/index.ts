@@ -1,12 +1,21 @@
 import type { MakeTarget } from '../target.ts';
-import { appraisal, appraisalPolicy } from './appraisal.ts';
+import { appraisal, appraisalPolicy, result } from './appraisal.ts';
 import { json } from './codec.ts';
-import { eventLog, imaBinary, imaText } from './evidence.ts';
+import { eventLog, imaBinary, imaText, measureLog } from './evidence.ts';
 import { configuration, fileManifestFile, imageIndex, imageManifest, layer, reference } from './oci.ts';
 import { certificates } from './pki.ts';
-import { bundle, imagePolicy, managedBundle, pem, statement } from './signature.ts';
+import {
+  bundle,
+  claims,
+  imagePolicy,
+  managedBundle,
+  pem,
+  provenance,
+  statement,
+  trustedRoot,
+} from './signature.ts';
 import { checkpoint, note, tlogProof, verifierKey } from './tlog.ts';
-import { attest, publicArea, signature } from './tpm.ts';
+import { attest, context, nvPublic, publicArea, signature } from './tpm.ts';
 
 /** Everything that reads what others wrote, by its name on the command line. */
 export const TARGETS: ReadonlyMap<string, MakeTarget> = new Map<string, MakeTarget>([
@@ -14,12 +23,16 @@ export const TARGETS: ReadonlyMap<string, MakeTarget> = new Map<string, MakeTarg
   ['tpm-attest', attest],
   ['tpm-public', publicArea],
   ['tpm-signature', signature],
+  ['tpm-context', context],
+  ['tpm-nv-public', nvPublic],
   ['event-log', eventLog],
   ['ima-binary', imaBinary],
   ['ima-text', imaText],
+  ['measure-log', measureLog],
   ['certificates', certificates],
   ['appraisal', appraisal],
   ['appraisal-policy', appraisalPolicy],
+  ['result', result],
   ['note', note],
   ['checkpoint', checkpoint],
   ['tlog-proof', tlogProof],
@@ -35,4 +48,7 @@ export const TARGETS: ReadonlyMap<string, MakeTarget> = new Map<string, MakeTarg
   ['statement', statement],
   ['image-policy', imagePolicy],
   ['pem', pem],
+  ['trusted-root', trustedRoot],
+  ['provenance', provenance],
+  ['claims', claims],
 ]);

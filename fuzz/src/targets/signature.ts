@@ -1,8 +1,11 @@
 import { makeSigned, type Signed } from '@kallio/bench/signed';
 import { canonicalize, fromUtf8, parseJson, utf8 } from '@kallio/codec';
 import {
+  buildProvenance,
   type ImageVerdict,
+  isProvenance,
   parseBundle,
+  parseClaims,
   parseImagePolicy,
   parseStatement,
   parseStatementHead,
@@ -80,4 +83,39 @@ export async function imagePolicy(folder: string): Promise<Target> {
 export async function pem(folder: string): Promise<Target> {
   const { spki } = await signed(folder);
   return { seeds: [utf8(pemOf(spki))], take: (input) => publicKeyOfPem(fromUtf8(input)) };
+}
+
+/** A trusted root: whatever it is read as, only the log that signed is one of its logs. */
+export async function trustedRoot(folder: string): Promise<Target> {
+  const { bundle, digest, spki, trustedRoot: honest } = await signed(folder);
+  return {
+    seeds: [honest],
+    take: (input) => verifyBundleWithKey({ bundle, publicKey: spki, trustedRoot: input, artifact: digest }),
+  };
+}
+
+/** Provenance as it stands beside a signature. */
+export async function provenance(folder: string): Promise<Target> {
+  const { bundle } = await signed(folder);
+  const { subject, image, fileManifest } = parseStatement(parseStatementHead(parseBundle(bundle).payload));
+  const claims = parseClaims({ subject, image, fileManifest });
+  const made = buildProvenance(claims, {
+    issuer: 'https://kallio.example',
+    builder: 'build-1',
+    session: 'session-0000',
+    startedOn: '2026-01-01T00:00:00Z',
+    finishedOn: '2026-01-01T00:01:00Z',
+    evidence: [subject.digest],
+  });
+  return { seeds: [made], take: isProvenance };
+}
+
+/** What a builder wants signed. */
+export async function claims(folder: string): Promise<Target> {
+  const { bundle } = await signed(folder);
+  const { subject, image, fileManifest } = parseStatement(parseStatementHead(parseBundle(bundle).payload));
+  return {
+    seeds: [utf8(JSON.stringify({ subject, image, fileManifest }))],
+    take: (input) => parseClaims(parseJson(input)),
+  };
 }

@@ -1,9 +1,14 @@
 import { Reader, sameBytes } from '@kallio/codec';
 import {
+  marshalContext,
+  marshalNvPublic,
   marshalPublic,
   marshalSignature,
   nameOf,
+  nvName,
   parseAttest,
+  parseContext,
+  parseNvPublic,
   parsePublic,
   parseSignature,
   publicKeyOf,
@@ -47,6 +52,36 @@ export function signature(): Target {
     take(input) {
       if (!sameBytes(marshalSignature(parseSignature(input)), input))
         throw new Taken('a signature in other bytes');
+    },
+  };
+}
+
+/** TPMS_CONTEXT: the same. */
+export function context(): Target {
+  const saved = { sequence: 7n, savedHandle: 0x8000_0000, hierarchy: 0x4000_0001, blob: new Uint8Array(100) };
+  return {
+    seeds: [marshalContext(saved)],
+    take(input) {
+      if (!sameBytes(marshalContext(parseContext(input)), input)) throw new Taken('a context in other bytes');
+    },
+  };
+}
+
+/** TPMS_NV_PUBLIC: the same. */
+export function nvPublic(): Target {
+  const area = {
+    index: 0x01c0_0002,
+    nameAlg: 'sha256',
+    attributes: 0x2000_0001,
+    authPolicy: new Uint8Array(32),
+    dataSize: 900,
+  } as const;
+  return {
+    seeds: [marshalNvPublic(area)],
+    take(input) {
+      const read = parseNvPublic(input);
+      if (!sameBytes(marshalNvPublic(read), input)) throw new Taken('an NV index in other bytes');
+      nvName(read);
     },
   };
 }
