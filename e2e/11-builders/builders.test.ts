@@ -19,6 +19,7 @@ interface Built {
   readonly signed: readonly { readonly digest: string; readonly platform?: string }[];
   readonly steps: readonly { readonly name: string; readonly ms: number; readonly kind: string }[];
   readonly sessionMs: number;
+  readonly leftOut?: object;
 }
 
 let site: Site;
@@ -205,8 +206,11 @@ describe('an image that another builder leaves', () => {
     const alone = await built('alone', ...leaves('buildx-attested'));
     expect(alone.signed).toMatchObject([{ platform: 'linux/amd64', digest: alone.digest }]);
     expect((await manifestOf('alone')).manifests).toBeUndefined();
+    // It is said what is not there.
+    expect(alone.leftOut).toMatchObject({ index: expect.stringMatching(/^sha256:/), attestations: 1 });
     const whole = await built('whole', ...leaves('buildx-attested'), '--index');
     expect(whole.signed).toHaveLength(2);
+    expect(whole.leftOut).toBeUndefined();
     expect((await manifestOf('whole')).manifests).toHaveLength(2);
     expect(await verified(at('whole'), 'linux/amd64')).toMatchObject({ ok: true });
   });

@@ -4,7 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { parseReference, Repository } from '@kallio/oci';
 import { agentSessionAbandon } from '@kallio/protocol';
 import { Client } from '@kallio/protocol/client';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { kallio, type Outcome } from '../src/site/kallio.ts';
 import { until } from '../src/site/process.ts';
 import { RegistryProxy } from '../src/site/registry-proxy.ts';
@@ -47,9 +47,17 @@ async function isThere(path: string): Promise<true | undefined> {
   );
 }
 
-/** Nothing on this machine, no session that goes on, no tag; the newest session. */
+/** The sessions that the agent keeps: those of builds that were told of their end, for a while. */
+const kept = async () => (await readdir(join(site.builder.dir, 'state', 'build-sessions'))).sort();
+let keptBefore: readonly string[] = [];
+beforeEach(async () => {
+  keptBefore = await kept();
+});
+
+/** Nothing on this machine and with its agent, no session that goes on, no tag; the newest session. */
 async function nothingLeft(tag: string): Promise<Session | undefined> {
   expect(await readdir(scratch())).toEqual([]);
+  expect(await kept()).toEqual(keptBefore);
   expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(scratch());
   // What the agent or the server was in the middle of comes to its end.
   await until('every session to have ended', 20, async () => {
@@ -71,6 +79,8 @@ beforeAll(async () => {
   await mkdir(context);
   await writeFile(join(context, 'greeting'), 'moi');
   await writeFile(join(context, 'Containerfile'), 'FROM scratch\nCOPY greeting /greeting\n');
+  // The honest twin of all: the agent is enrolled, and a build comes to its end.
+  expect((await build('first')).error).toBeUndefined();
 });
 afterEach(() => {
   proxy.fate = () => 'passes';

@@ -131,11 +131,17 @@ export const SessionState = Type.Union([
 ]);
 export type SessionState = Static<typeof SessionState>;
 
+/** The appraisal policy that a session's evidence is judged by: its `id`, and SHA-256 of its JCS. */
+export const SessionPolicy = Exact({ id: Type.String({ maxLength: 256 }), digest: DigestSchema });
+export type SessionPolicy = Static<typeof SessionPolicy>;
+
 export const SessionRecord = Exact({
   session: Id,
   attester: AttesterId,
   purpose: Type.Literal('image-build'),
   state: SessionState,
+  /** In force when the session was created, and for all of its evidence. Absent in sessions of servers that noted none. */
+  policy: Type.Optional(SessionPolicy),
   createdAt: Time,
   expiresAt: Time,
   closedAt: Type.Optional(Time),
@@ -144,14 +150,16 @@ export const SessionRecord = Exact({
   reason: Type.Optional(RefusalReply),
   /** Digests of the evidence messages (JCS), opening first. */
   evidence: Type.Array(DigestSchema),
-  /** Head of the record's digest chain. */
+  /** Head of the record's digest chain: of what `sessionEvents` answers. */
   head: DigestSchema,
   /** Present once closed: the result that travels in the image signature. */
   ear: Type.Optional(Ear),
+  /** Where its image signature stands in this server's log. Absent as long as none was logged, as after a build that broke off. */
+  logIndex: Type.Optional(Type.Integer({ minimum: 0 })),
 });
 export type SessionRecord = Static<typeof SessionRecord>;
 
-const SessionParams = Exact({ session: Id });
+export const SessionParams = Exact({ session: Id });
 
 export const sessionCreate = route({
   method: 'POST',
@@ -163,6 +171,8 @@ export const sessionCreate = route({
     session: Id,
     nonce: Hex(32),
     expiresAt: Time,
+    /** What the evidence will be judged by, all of it: a change ends the session. */
+    policy: Type.Optional(SessionPolicy),
     /** As in {@link nonceCreate}. */
     from: Held,
   }),

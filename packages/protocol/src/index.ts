@@ -12,5 +12,6 @@ export * from './policies.ts';
 export * from './presence.ts';
 export * from './results.ts';
 export * from './route.ts';
+export * from './session-chain.ts';
 export * from './signing-approval.ts';
 export * from './transcript.ts';

@@ -4,7 +4,15 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { attesterShow, Client, evidenceSubmit } from '@kallio/protocol';
+import { digestOf, utf8 } from '@kallio/codec';
+import {
+  attesterShow,
+  Client,
+  evidenceSubmit,
+  sessionClose,
+  sessionEvents,
+  sessionShow,
+} from '@kallio/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startServer } from '../src/index.ts';
 import { admitted } from './fixture-attester.ts';
@@ -96,6 +104,58 @@ describe('a server that is killed', () => {
         expect(after.result).not.toBe(before.result);
         await expect(retried).rejects.toThrow(expect.objectContaining({ code: 'NONCE_SPENT' }));
       }
+    } finally {
+      await again.close();
+    }
+  });
+});
+
+describe('a server that is killed while a session closes', () => {
+  const image = digestOf(utf8('an image'));
+  const statement = digestOf(utf8('claims'));
+
+  it.each<[what: string, moment: Moment]>([
+    ['before the commit: the session is open, and closes on evidence that is asked for anew', 'before'],
+    ['between commit and answer: the session is closed, and says so to whoever asks again', 'after'],
+  ])('%s', async (_, moment) => {
+    await tpm.reboot();
+    const server = await testServer({ ekRoots: maker.roots, ...policies(dir) });
+    const builder = await admitted(server, tpm, 'be-1');
+    const session = await builder.openSession(await builder.connect(server));
+    const dataDir = join(dir, `session-${moment}`);
+    cpSync(server.dataDir, dataDir, { recursive: true });
+    await server.stop();
+    const { ca } = server;
+    const identity = builder.identity ?? { certificate: '', key: '' };
+
+    const { child, url } = await doomed(dataDir, 'main', moment);
+    const client = new Client({ url, ca, identity });
+    const body = await builder.closing(client, session, image, statement);
+    const sent = client.call(sessionClose, { params: { session }, body });
+    await expect(sent).rejects.toThrow(expect.objectContaining({ code: 'SERVER_UNREACHABLE' }));
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    expect(child.signalCode).toBe('SIGKILL');
+
+    const again = await startServer({ dataDir });
+    try {
+      const retried = new Client({ url: again.url, ca, identity });
+      const { state } = await retried.call(sessionShow, { params: { session } });
+      expect(state).toBe(moment === 'before' ? 'open' : 'closed');
+      const close = (closing: typeof body) =>
+        retried.call(sessionClose, { params: { session }, body: closing });
+      if (moment === 'before') {
+        await expect(close(body)).rejects.toThrow(expect.objectContaining({ code: 'NONCE_SPENT' }));
+        const fresh = await builder.closing(retried, session, image, statement);
+        expect(await close(fresh)).toMatchObject({
+          state: 'closed',
+          subject: image,
+          evidence: { length: 2 },
+        });
+      } else {
+        expect(await close(body)).toMatchObject({ state: 'closed', subject: image, evidence: { length: 2 } });
+      }
+      const { events } = await retried.call(sessionEvents, { params: { session } });
+      expect(events.map(({ event }) => event)).toEqual(['created', 'opened', 'closed']);
     } finally {
       await again.close();
     }

@@ -91,7 +91,7 @@ it('takes over a store in which evidence and what was kept stood by themselves',
   const dir = mkdtempSync(join(tmpdir(), 'kallio-older-'));
   const path = join(dir, 'store.sqlite');
   const older = new DatabaseSync(path);
-  const steps = MIGRATIONS.slice(0, -1);
+  const steps = MIGRATIONS.slice(0, 6);
   for (const step of steps) older.exec(step);
   older.exec(`PRAGMA user_version = ${steps.length}`);
   older.exec(`INSERT INTO claims (claim, attester, kind, ek, ek_public, ek_certificate, ek_root, ak, ak_public, state,

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AppraisalPolicy, bareTpmPolicy, verifyEar } from '@kallio/appraisal';
-import { canonicalDigest, type Digest, digestOf, sha256, toHex, utf8 } from '@kallio/codec';
+import { canonicalDigest, type Digest, digestOf, sha256, toBase64, toHex, utf8 } from '@kallio/codec';
+import { signingKeyQualifyingData } from '@kallio/evidence';
 import {
   type Client,
   evidenceSubmit,
@@ -111,6 +112,16 @@ describe('between a session’s quotes', () => {
     await hasFailed(session, 'SESSION_PLATFORM_VIOLATED', 'ima:2');
   });
 
+  it('an unknown program that one session shows ends the other one too', async () => {
+    const [a, b] = [await builder.openSession(client), await builder.openSession(client)];
+    expect(await during(a)).toMatchObject({ state: 'open' });
+    expect(await show(b)).toMatchObject({ state: 'open' });
+    await builder.measure('/tmp/implant', program('implant'));
+    await expect(during(a)).rejects.toThrow(code('SESSION_PLATFORM_NOT_VERIFIED'));
+    await hasFailed(a, 'SESSION_PLATFORM_NOT_VERIFIED', 'ima:2');
+    await hasFailed(b, 'SESSION_PLATFORM_VIOLATED', 'ima:2');
+  });
+
   it('a violation ends it, as of what was read then nothing is known', async () => {
     const session = await builder.openSession(client);
     await builder.violate('/usr/bin/cc');
@@ -189,6 +200,50 @@ describe('evidence in between', () => {
     const first = await call();
     expect(first.evidence.at(-1)).toBe(canonicalDigest(evidence));
     expect(await call()).toEqual(first);
+  });
+
+  it('is heard once: an earlier message is not taken again, and does no harm', async () => {
+    const session = await builder.openSession(client);
+    const evidence = await builder.during(client, session);
+    const shown = () => client.call(sessionAttest, { params: { session }, body: { evidence } });
+    expect(await shown()).toMatchObject({ state: 'open', evidence: { length: 2 } });
+    const after = await during(session);
+    await expect(shown()).rejects.toThrow(code('NONCE_SPENT'));
+    expect(await show(session)).toEqual(after);
+    expect(await close(session)).toMatchObject({ state: 'closed', evidence: { length: 4 } });
+  });
+
+  it('that goes on from where the server is not is asked for again, as the closing evidence is', async () => {
+    const session = await builder.openSession(client);
+    const position = async (
+      call: (nonce: string) => Promise<unknown>,
+      purpose: 'session-attest' | 'session-close',
+    ) => {
+      const nonce = await builder.nonce(client, purpose, session);
+      const before = builder.imaFrom;
+      await builder.measure('/usr/bin/cc', program('cc'));
+      // As after the server was restored from a backup: what it has not seen is taken to be there.
+      builder.imaFrom = before + 1;
+      await expect(call(nonce)).rejects.toThrow(code('EVIDENCE_POSITION'));
+      expect(await show(session)).toMatchObject({ state: 'open' });
+    };
+    await position(async (nonce) => {
+      const evidence = await builder.evidence({ purpose: 'session-attest', nonce, session });
+      return client.call(sessionAttest, { params: { session }, body: { evidence } });
+    }, 'session-attest');
+    // Another nonce says from where.
+    expect(await during(session)).toMatchObject({ state: 'open', evidence: { length: 2 } });
+    await position(async (nonce) => {
+      const made = await one.certifySigningKey(signingKeyQualifyingData({ session, nonce }));
+      const signingKey = digestOf(one.signingPublic);
+      const about = { session, subject: image, statement, signingKey };
+      const evidence = await builder.evidence({ purpose: 'session-close', nonce, ...about });
+      const certification = { attest: toBase64(made.attest), signature: toBase64(made.signature) };
+      const key = { public: toBase64(one.signingPublic), certification };
+      const body = { subject: image, statement, signingKey: key, evidence };
+      return client.call(sessionClose, { params: { session }, body });
+    }, 'session-close');
+    expect(await close(session)).toMatchObject({ state: 'closed', evidence: { length: 3 } });
   });
 
   it('is of this session, not of another that is open beside it', async () => {
@@ -276,7 +331,25 @@ describe('evidence in between', () => {
       params: { session: other },
       body: { ...honest, evidence: again },
     });
-    await expect(attested).rejects.toThrow(expect.objectContaining({ name: 'KallioError' }));
-    expect(await show(other)).toMatchObject({ state: 'failed' });
+    // The key was certified for the nonce of the closing evidence.
+    await expect(attested).rejects.toThrow(code('SIGNING_KEY_NOT_CERTIFIED'));
+    await hasFailed(other, 'SIGNING_KEY_NOT_CERTIFIED');
+    // And with a key that was certified for the nonce of what is shown in its place.
+    const third = await builder.openSession(client);
+    const shown = await builder.during(client, third);
+    const made = await one.certifySigningKey(
+      signingKeyQualifyingData({ session: third, nonce: shown.nonce }),
+    );
+    const certification = { attest: toBase64(made.attest), signature: toBase64(made.signature) };
+    const passed = client.call(sessionClose, {
+      params: { session: third },
+      body: { ...honest, signingKey: { ...honest.signingKey, certification }, evidence: shown },
+    });
+    await expect(passed).rejects.toThrow(code('EVIDENCE_WRONG_PURPOSE'));
+    await hasFailed(third, 'EVIDENCE_WRONG_PURPOSE');
+    // The honest twin: the same session's, each for what it is.
+    const twin = await builder.openSession(client);
+    expect(await during(twin)).toMatchObject({ state: 'open' });
+    expect(await close(twin)).toMatchObject({ state: 'closed' });
   });
 });

@@ -3,12 +3,17 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { verifyEar } from '@kallio/appraisal';
 import { type Digest, digestOf, utf8 } from '@kallio/codec';
+import type { EvidenceMessage } from '@kallio/evidence';
 import {
   type Client,
+  differsFromEvents,
   evidenceSubmit,
+  policyPut,
+  policyShow,
   sessionAbandon,
   sessionClose,
   sessionCreate,
+  sessionEvents,
   sessionOpen,
   sessionShow,
   sessionsList,
@@ -41,6 +46,8 @@ beforeEach(async () => {
   client = await builder.connect(server);
 });
 
+const events = async (session: string) =>
+  (await server.admin().call(sessionEvents, { params: { session } })).events;
 const show = (session: string) => server.admin().call(sessionShow, { params: { session } });
 type Closing = Awaited<ReturnType<TestAttester['closing']>>;
 const close = (session: string, body: Closing, by = client) =>
@@ -67,7 +74,39 @@ describe('a session', () => {
       builder: 'be-1',
       tier: 'C',
       boot: expect.any(Number),
+      policy: closed.policy?.digest,
+      head: closed.head,
     });
+    const { id, digest } = await server.admin().call(policyShow, { params: { kind: 'builder' } });
+    expect(closed.policy).toEqual({ id, digest });
+  });
+
+  it('shows its events to whoever may see it, and its head stands for just these', async () => {
+    const session = await builder.openSession(client);
+    const opened = await events(session);
+    expect(opened.map(({ event }) => event)).toEqual(['created', 'opened']);
+    expect(differsFromEvents(await show(session), opened)).toBeUndefined();
+    const closed = await close(session, await builder.closing(client, session, image, statement));
+    const all = await events(session);
+    expect(all.slice(0, 2)).toEqual(opened);
+    expect(all.at(-1)).toMatchObject({ event: 'closed', subject: image, statement, policy: closed.policy });
+    expect(differsFromEvents(closed, all)).toBeUndefined();
+    const later = all.map((event) => ({ ...event, at: event.at + 1 }));
+    for (const others of [opened, all.slice(1), all.toReversed(), [...all, ...all], later]) {
+      expect(differsFromEvents(closed, others)).toBe('head');
+    }
+    for (const field of ['subject', 'statement', 'state', 'policy', 'attester'] as const) {
+      const { [field]: _, ...without } = closed;
+      expect(differsFromEvents(without as typeof closed, all)).toBe(field);
+    }
+    const own = await client.call(sessionEvents, { params: { session } });
+    expect(own).toEqual({ session, events: all });
+    const stranger = await (await admitted(server, two, 'be-2')).connect(server);
+    await expect(stranger.call(sessionEvents, { params: { session } })).rejects.toThrow(code('NOT_FOUND'));
+    const nobody = server.client().call(sessionEvents, { params: { session } });
+    await expect(nobody).rejects.toThrow(code('UNAUTHENTICATED'));
+    const unknown = server.admin().call(sessionEvents, { params: { session: 'session-that-is-none' } });
+    await expect(unknown).rejects.toThrow(code('NOT_FOUND'));
   });
 
   it('survives a restart of the server, open or closed', async () => {
@@ -127,6 +166,57 @@ describe('a session', () => {
 });
 
 describe('a session is not opened', () => {
+  it('with evidence for something else, or of another host: it has failed, with the reason', async () => {
+    const begin = () => client.call(sessionCreate, { body: { purpose: 'image-build' } });
+    const open = ({ session }: { session: string }, evidence: EvidenceMessage) =>
+      client.call(sessionOpen, { params: { session }, body: { evidence } });
+    const wrong = await begin();
+    const evidence = await builder.evidence({ purpose: 'attest', nonce: wrong.nonce });
+    await expect(open(wrong, evidence)).rejects.toThrow(code('EVIDENCE_WRONG_PURPOSE'));
+    expect(await show(wrong.session)).toMatchObject({
+      state: 'failed',
+      reason: { code: 'EVIDENCE_WRONG_PURPOSE' },
+    });
+    const theirs = await begin();
+    const stranger = await admitted(server, two, 'be-2');
+    const foreign = await stranger.evidence({
+      purpose: 'session-open',
+      nonce: theirs.nonce,
+      session: theirs.session,
+    });
+    await expect(open(theirs, foreign)).rejects.toThrow(code('EVIDENCE_OTHER_ATTESTER'));
+    expect(await show(theirs.session)).toMatchObject({
+      state: 'failed',
+      reason: { code: 'EVIDENCE_OTHER_ATTESTER' },
+    });
+    // The honest twin.
+    const own = await begin();
+    const honest = await builder.evidence({
+      purpose: 'session-open',
+      nonce: own.nonce,
+      session: own.session,
+    });
+    expect(await open(own, honest)).toMatchObject({ state: 'open' });
+  });
+
+  it('after its window, and is before its end', async () => {
+    const begin = async () => {
+      const { session } = await client.call(sessionCreate, { body: { purpose: 'image-build' } });
+      return async () => {
+        const nonce = await builder.nonce(client, 'session-open', session);
+        const evidence = await builder.evidence({ purpose: 'session-open', nonce, session });
+        return client.call(sessionOpen, { params: { session }, body: { evidence } });
+      };
+    };
+    const late = await begin();
+    server.advance(1);
+    const timely = await begin();
+    server.advance(90);
+    expect(await timely()).toMatchObject({ state: 'open' });
+    server.advance(9);
+    await expect(late()).rejects.toThrow(code('SESSION_EXPIRED'));
+  });
+
   it('by a platform that is not VERIFIED; it has failed, with the reason', async () => {
     const { session, nonce } = await client.call(sessionCreate, { body: { purpose: 'image-build' } });
     await one.extend(4, new Uint8Array(32).fill(1));
@@ -197,11 +287,80 @@ describe('a session is not closed', () => {
     await expect(close(session, await honest())).rejects.toThrow(code('SESSION_NOT_OPEN'));
   });
 
-  it('after its window', async () => {
-    server.advance(100);
+  it('after its window, and is closed before its end', async () => {
+    const twin = await builder.openSession(client);
+    const { createdAt, expiresAt } = await show(twin);
+    expect(Date.parse(expiresAt) - Date.parse(createdAt)).toBe(100_000);
+    // What is left of it is for a machine that is slow: the very last moment is tried on the store.
+    server.advance(90);
+    expect(await close(twin, await builder.closing(client, twin, image, statement))).toMatchObject({
+      state: 'closed',
+    });
+    server.advance(10);
     const body = { ...(await honest()) };
     await expect(close(session, body)).rejects.toThrow(code('SESSION_EXPIRED'));
     expect(await show(session)).toMatchObject({ state: 'expired', reason: { code: 'SESSION_EXPIRED' } });
+  });
+
+  it('on two images by two closings at once: on one of them', async () => {
+    const first = await honest();
+    const second = await builder.closing(client, session, other, statement);
+    const outcomes = await Promise.allSettled([close(session, first), close(session, second)]);
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    const refused = outcomes.find((outcome) => outcome.status === 'rejected');
+    expect(refused?.reason).toMatchObject({ code: 'SESSION_SUBJECT_SET' });
+    const record = await show(session);
+    expect(record).toMatchObject({ state: 'closed', evidence: { length: 2 } });
+    expect((await events(session)).filter(({ event }) => event === 'closed')).toHaveLength(1);
+  });
+
+  it('with the whole closing evidence of another build host', async () => {
+    const stranger = await admitted(server, two, 'be-2');
+    await stranger.connect(server);
+    const body = await honest();
+    const { nonce } = body.evidence;
+    const theirs = await stranger.evidence({
+      purpose: 'session-close',
+      nonce,
+      session,
+      subject: image,
+      statement,
+      signingKey: digestOf(one.signingPublic),
+    });
+    await failsFor({ ...body, evidence: theirs }, 'EVIDENCE_OTHER_ATTESTER');
+  });
+
+  it('under another policy than it was begun under, not even when the old one is back in force', async () => {
+    const { policy: before } = await server.admin().call(policyShow, { params: { kind: 'builder' } });
+    const set = (id: string) =>
+      server.admin().call(policyPut, {
+        params: { kind: 'builder' },
+        body: id === '' ? before : { ...(before as object), id },
+      });
+    // A nonce, and then another policy: the evidence is not even looked at.
+    const body = await honest();
+    await set('laxer');
+    await failsFor(body, 'SESSION_POLICY_CHANGED');
+    // Back again: what was begun under the other one is not closed under this one.
+    session = await builder.openSession(client);
+    expect((await show(session)).policy).toMatchObject({ id: 'laxer' });
+    await set('');
+    await failsFor(await honest(), 'SESSION_POLICY_CHANGED');
+    // One that is put in force anew is no other one; nor is one that came and went unseen.
+    session = await builder.openSession(client);
+    await set('');
+    expect(await close(session, await honest())).toMatchObject({ state: 'closed' });
+    const { session: opening, nonce } = await client.call(sessionCreate, {
+      body: { purpose: 'image-build' },
+    });
+    await set('in-between');
+    const evidence = await builder.evidence({ purpose: 'session-open', nonce, session: opening });
+    const opened = client.call(sessionOpen, { params: { session: opening }, body: { evidence } });
+    await expect(opened).rejects.toThrow(code('SESSION_POLICY_CHANGED'));
+    expect(await show(opening)).toMatchObject({
+      state: 'failed',
+      reason: { code: 'SESSION_POLICY_CHANGED' },
+    });
   });
 
   it('by another build host, which does not spoil it either', async () => {

@@ -1,7 +1,11 @@
+import { createHash } from 'node:crypto';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { digestOf, refusal, utf8 } from '@kallio/codec';
+import { canonicalize, digestOf, refusal, utf8 } from '@kallio/codec';
 import { describe, expect, it } from 'vitest';
 import { hashToken } from '../src/secrets.ts';
+import { sessionNow } from '../src/sessions/end.ts';
+import { MIGRATIONS } from '../src/store/migrations.ts';
 import { openStore } from '../src/store/store.ts';
 import { claimOf, freshStore, T } from './fixture-store.ts';
 
@@ -179,57 +183,173 @@ describe('a bearer token', () => {
 describe('a session’s record', () => {
   const evidence = digestOf(utf8('evidence'));
   const opening = { resetCount: 1, restartCount: 0, clock: '100', ak: 'ak-ek1' };
+  const policy = { id: 'builders-1', digest: digestOf(utf8('policy')) };
   const closing = {
+    at: T + 5,
+    evidence,
+    policy,
     subject: digestOf(utf8('image')),
     statement: digestOf(utf8('statement')),
     signingKey: digestOf(utf8('key')),
-    ear: 'a.b.c',
   };
+  const begin = (claim: number) => ({ attester: 'a', claim, at: T, expiresAt: T + 1000, policy });
+  const corrupt = (pointer: string) => expect.objectContaining({ code: 'STORE_CORRUPT', pointer });
 
   function opened(): string {
     const { claim: n } = fresh.store.claims.insert(claimOf('a', 'ek1'), 'admitted', undefined, 'test', T);
     fresh.store.evidence.put(evidence, 'a', T, utf8('evidence'));
-    fresh.store.sessions.create('session-1', 'a', n, T, T + 1000);
-    fresh.store.sessions.open('session-1', evidence, opening, T);
+    fresh.store.sessions.create('session-1', begin(n));
+    fresh.store.sessions.open('session-1', { evidence, opening, policy, at: T });
     return 'session-1';
   }
 
   it('goes from opening to open to closed, each step moving the head of its chain', () => {
     const id = opened();
     const head = fresh.store.sessions.get(id)?.record.head;
-    fresh.store.sessions.close(id, evidence, closing, T + 5);
+    const foretold = fresh.store.sessions.headOnceClosed(id, closing);
+    fresh.store.sessions.close(id, closing, 'a.b.c');
     const session = fresh.store.sessions.get(id);
     expect(session?.record).toMatchObject({
       state: 'closed',
+      policy,
       subject: closing.subject,
       evidence: [evidence, evidence],
       ear: 'a.b.c',
     });
     expect(session?.record.head).not.toBe(head);
+    expect(session?.record.head).toBe(foretold);
     expect(session?.opening).toEqual(opening);
-    expect(fresh.store.sessions.chainHolds(id)).toBe(true);
+    expect(fresh.store.sessions.eventsOf(id).map(({ event }) => event)).toEqual([
+      'created',
+      'opened',
+      'closed',
+    ]);
+    expect(session?.record).not.toHaveProperty('logIndex');
+    fresh.store.sessions.signed(id, 7);
+    fresh.store.sessions.signed(id, 8);
+    expect(fresh.store.sessions.get(id)?.record).toEqual({ ...session?.record, logIndex: 7 });
   });
 
   it('never changes once it has ended, not even by hand in the file', () => {
     const id = opened();
-    fresh.store.sessions.fail(id, refusal('X', 'Because.'), T + 5);
-    expect(fresh.store.sessions.get(id)?.record).toMatchObject({ state: 'failed', reason: { code: 'X' } });
-    expect(() => fresh.store.sessions.close(id, evidence, closing, T + 6)).toThrow('never changes');
+    fresh.store.sessions.fail(id, refusal('X', 'Because.', { hint: 'Try again.' }), T + 5);
+    const { record } = fresh.store.sessions.get(id) ?? {};
+    expect(record).toMatchObject({ state: 'failed', reason: { code: 'X' } });
+    expect(() => fresh.store.sessions.close(id, closing, 'a.b.c')).toThrow('never changes');
     const db = new DatabaseSync(fresh.path);
     expect(() => db.exec(`UPDATE sessions SET state = 'open'`)).toThrow('never changes');
     expect(() => db.exec(`UPDATE session_events SET event = '{}'`)).toThrow('append-only');
     expect(() => db.exec('DELETE FROM session_events')).toThrow('append-only');
     db.close();
-    expect(fresh.store.sessions.chainHolds(id)).toBe(true);
+    expect(fresh.store.sessions.get(id)?.record).toEqual(record);
   });
 
-  it('shows by its chain that an event was altered around the triggers', () => {
+  it.each([
+    [
+      'an event was altered',
+      '/head',
+      `UPDATE session_events SET event = replace(event, '"100"', '"999"') WHERE seq = 1`,
+    ],
+    ['an event was taken out', '/head', 'DELETE FROM session_events WHERE seq = 1'],
+    ['the head was altered', '/head', `UPDATE sessions SET head = 'sha256:${'0'.repeat(64)}'`],
+    ['the state was altered', '/state', `UPDATE sessions SET state = 'open'`],
+    ['the image was altered', '/subject', `UPDATE sessions SET subject = 'sha256:${'0'.repeat(64)}'`],
+    ['the claims was altered', '/statement', `UPDATE sessions SET statement = 'sha256:${'0'.repeat(64)}'`],
+    [
+      'the policy was altered',
+      '/policy',
+      `UPDATE sessions SET policy = replace(policy, 'builders-1', 'builders-2')`,
+    ],
+    ['the attester was altered', '/attester', `UPDATE sessions SET attester = 'b'`],
+    ['the evidence was altered', '/evidence', 'DELETE FROM session_evidence WHERE seq = 1'],
+  ])('is refused wherever it is read when %s around the triggers', (_, pointer, sql) => {
     const id = opened();
+    fresh.store.sessions.close(id, closing, 'a.b.c');
     const db = new DatabaseSync(fresh.path);
-    db.exec('DROP TRIGGER session_events_stay');
-    db.exec(`UPDATE session_events SET event = replace(event, '"100"', '"999"') WHERE seq = 1`);
+    for (const trigger of ['session_events_stay', 'session_events_kept', 'sessions_end'])
+      db.exec(`DROP TRIGGER ${trigger}`);
+    // What is written there, without another word, does no harm.
+    db.exec('UPDATE sessions SET state = state, head = head');
+    expect(fresh.store.sessions.get(id)?.state).toBe('closed');
+    db.exec(sql);
     db.close();
-    expect(fresh.store.sessions.chainHolds(id)).toBe(false);
+    expect(() => fresh.store.sessions.get(id)).toThrow(corrupt(pointer));
+    expect(() => fresh.store.sessions.list(10)).toThrow(corrupt(pointer));
+  });
+
+  it('is open to the last millisecond of its window, and expired with the next', () => {
+    const id = opened();
+    const at = (time: number) =>
+      fresh.store.transaction(() => sessionNow(fresh.store, id, new Date(time))?.record);
+    expect(at(T + 999)).toMatchObject({ state: 'open' });
+    expect(at(T + 1000)).toMatchObject({ state: 'expired', reason: { code: 'SESSION_EXPIRED' } });
+  });
+
+  it('of a server that noted no policy, and put its result into the chain, holds as before', () => {
+    const path = join(dirname(fresh.path), 'older.sqlite');
+    const older = new DatabaseSync(path);
+    const before = MIGRATIONS.slice(0, 7);
+    for (const step of before) older.exec(step);
+    older.exec(`PRAGMA user_version = ${before.length}`);
+    older.exec(`INSERT INTO claims (claim, attester, kind, ek, ek_public, ek_certificate, ek_root, ak, ak_public, state,
+      created_at) VALUES (1, 'a', 'builder', 'ek', x'', x'', '', 'ak', x'', 'admitted', 1)`);
+    const put = (sql: string, ...values: (string | number)[]) => older.prepare(sql).run(...values);
+    put(`INSERT INTO evidence (digest, attester, at, bytes) VALUES (?, 'a', 1, x'00')`, evidence);
+    const { at, subject, statement, signingKey } = closing;
+    const events = [
+      { event: 'created', at: T, attester: 'a', expiresAt: T + 1000 },
+      { event: 'opened', at: T, evidence, opening },
+      { event: 'closed', at, evidence, subject, statement, signingKey, ear: 'a.b.c' },
+    ];
+    const insert = (session: string, state: string, some: typeof events) => {
+      let head = `sha256:${createHash('sha256').update(session).digest('hex')}`;
+      const heads = some.map((event) => {
+        const hash = createHash('sha256').update(`kallio-session-v1\0${head}${canonicalize(event)}`);
+        head = `sha256:${hash.digest('hex')}`;
+        return head;
+      });
+      put(
+        `INSERT INTO sessions (session, attester, claim, state, created_at, expires_at, opening, head)
+           VALUES (?, 'a', 1, 'open', ?, ?, ?, ?)`,
+        ...[session, T, T + 1000, canonicalize(opening), head],
+      );
+      for (const [seq, event] of some.entries()) {
+        put(
+          'INSERT INTO session_events VALUES (?, ?, ?, ?)',
+          session,
+          seq,
+          canonicalize(event),
+          heads[seq] ?? '',
+        );
+        if ('evidence' in event)
+          put('INSERT INTO session_evidence VALUES (?, ?, ?)', session, seq - 1, evidence);
+      }
+      if (state === 'closed') {
+        put(
+          `UPDATE sessions SET state = 'closed', closed_at = ?, subject = ?, statement = ?, signing_key = ?,
+             ear = 'a.b.c' WHERE session = ?`,
+          ...[at, subject, statement, signingKey, session],
+        );
+      }
+    };
+    insert('session-closed', 'closed', events);
+    insert('session-open', 'open', events.slice(0, 2));
+    put(`INSERT INTO image_references VALUES (?, ?, 'session-closed', 4)`, subject, evidence);
+    older.close();
+
+    const store = openStore(path);
+    const { record } = store.sessions.get('session-closed') ?? {};
+    expect(record).toMatchObject({ state: 'closed', subject, ear: 'a.b.c', logIndex: 4 });
+    expect(record).not.toHaveProperty('policy');
+    expect(store.sessions.get('session-open')?.record).toMatchObject({ state: 'open' });
+    // It goes on, and its closing names the policy.
+    store.transaction(() => store.sessions.close('session-open', closing, 'd.e.f'));
+    expect(store.sessions.get('session-open')?.record).toMatchObject({
+      state: 'closed',
+      policy,
+      ear: 'd.e.f',
+    });
+    store.close();
   });
 });
 
@@ -239,7 +359,8 @@ describe('file manifests of an image', () => {
 
   it('are named by a closed session; two that differ name none', () => {
     const { claim: n } = fresh.store.claims.insert(claimOf('a', 'ek1'), 'admitted', undefined, 'test', T);
-    fresh.store.sessions.create('session-1', 'a', n, T, T + 1000);
+    const policy = { id: 'p', digest: image };
+    fresh.store.sessions.create('session-1', { attester: 'a', claim: n, at: T, expiresAt: T + 1000, policy });
     expect(fresh.store.images.fileManifestOf(image)).toBeUndefined();
     fresh.store.images.name(image, files, 'session-1', 0);
     fresh.store.images.name(image, files, 'session-1', 1);

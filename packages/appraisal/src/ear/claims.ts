@@ -47,6 +47,10 @@ export const SessionClaims = Exact({
   boot: Type.Integer({ minimum: 0 }),
   /** Secure boot was on, with the keys that the appraisal policy names; absent where the policy doesn't ask. */
   secureBoot: Type.Optional(Type.Literal(true)),
+  /** SHA-256 (JCS) of the appraisal policy that all evidence of the session was judged by. Absent in older results. */
+  policy: Type.Optional(DigestSchema),
+  /** Head of the session's digest chain after its closing: the events that it stands for can't be others. Absent in older results. */
+  head: Type.Optional(DigestSchema),
 });
 export type SessionClaims = Static<typeof SessionClaims>;
 

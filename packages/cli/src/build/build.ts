@@ -15,7 +15,7 @@ import { bundleArtifact, EVIDENCE_TYPE, makeBundle, PROVENANCE_TYPE, proofArtifa
 import { withAgent } from '../connect.ts';
 import { cliError } from '../output/output.ts';
 import { runBuilder } from './builder.ts';
-import { type Built, openBuilt, readBuilt } from './built.ts';
+import { type Built, type LeftOut, openBuilt, readBuilt } from './built.ts';
 import { Clock, type Times } from './clock.ts';
 import { closeSession } from './closing.ts';
 import { guardedLayout, guardedTarget } from './guard.ts';
@@ -63,6 +63,8 @@ export interface BuildRecord extends Times {
   readonly logIndex: number;
   /** Everything that was signed. */
   readonly signed: readonly SignedRecord[];
+  /** An index that the builder put around the one image, and that was not pushed. */
+  readonly leftOut?: LeftOut;
 }
 
 /**
@@ -112,7 +114,7 @@ interface Signed extends Built {
 
 async function buildIn(build: Build): Promise<BuildRecord> {
   const { options, folder, clock, stop } = build;
-  const { platforms, index, say } = options;
+  const { platforms, index } = options;
   const { registry, repository, tag = 'latest' } = parseReference(options.tag);
   const name = `${registry}/${repository}`;
   const out = join(folder, 'out');
@@ -124,9 +126,9 @@ async function buildIn(build: Build): Promise<BuildRecord> {
   });
   const since = Date.now();
   await buildAttested(build, opened, out);
-  const [layout, built] = await clock.step('read what was built', async () => {
-    const left = guardedLayout(await openBuilt(out, folder, stop), stop);
-    return [left, await readBuilt(left, name, index ? 'index' : 'image', say)] as const;
+  const { layout, built, ...beside } = await clock.step('read what was built', async () => {
+    const guarded = guardedLayout(await openBuilt(out, folder, stop), stop);
+    return { layout: guarded, ...(await readBuilt(guarded, name, index ? 'index' : 'image')) };
   });
   requirePlatforms(built, options);
   requireBuiltSince(built, since, options.reproducible);
@@ -149,6 +151,7 @@ async function buildIn(build: Build): Promise<BuildRecord> {
     session: last.session,
     logIndex: last.closed.entry.logIndex,
     signed: signed.map(recordOf),
+    ...beside,
     ...clock.times(),
   };
 }

@@ -52,20 +52,26 @@ export async function openBuilt(out: string, folder: string, signal: AbortSignal
 /** Whether sessions were opened for one image, or for an index and each image in it. */
 export type Wanted = 'image' | 'index';
 
-/**
- * Reads what a builder left, in the order in which it is signed; the last is what the tag will name. Where one image was
- * wanted, an index around just that one is left out, and `say` is told.
- */
-export async function readBuilt(
-  layout: Layout,
-  name: string,
-  wanted: Wanted,
-  say: (line: string) => void,
-): Promise<readonly Built[]> {
+/** What a builder left. */
+export interface Left {
+  /** In the order in which it is signed; the last is what the tag will name. */
+  readonly built: readonly Built[];
+  /** An index around the one image that was wanted, which is not pushed. */
+  readonly leftOut?: LeftOut;
+}
+
+/** An index that is not pushed, and how many attestation manifests go with it. */
+export interface LeftOut {
+  readonly index: Digest;
+  readonly attestations: number;
+}
+
+/** Reads what a builder left. Where one image was wanted, an index around just that one is left out. */
+export async function readBuilt(layout: Layout, name: string, wanted: Wanted): Promise<Left> {
   const top = await topOf(layout);
   const parsed = parseManifest(top.bytes, top.mediaType);
   if (parsed.kind === 'manifest') {
-    if (wanted === 'image') return [await readImage(layout, top, name)];
+    if (wanted === 'image') return { built: [await readImage(layout, top, name)] };
     throw cliError(
       'CLI_BUILDER',
       'The builder left an image and no index.',
@@ -82,13 +88,10 @@ export async function readBuilt(
   const built: Built[] = [];
   for (const { child, entry } of images) built.push(await readImage(layout, child, name, entry?.platform));
   if (wanted === 'image') {
-    const attested = children.length - images.length;
-    const beside = attested === 0 ? '' : `, with ${attested} attestation manifest of its own`;
-    say(`… the index that the builder put around its image is left out${beside}: --index keeps it`);
-    return built;
+    return { built, leftOut: { index: top.digest, attestations: children.length - images.length } };
   }
   const none: FileManifest = { version: 'kallio-file-manifest-v1', files: [] };
-  return [...built, { manifest: top, claims: claimsOf(name, top.digest, index, none) }];
+  return { built: [...built, { manifest: top, claims: claimsOf(name, top.digest, index, none) }] };
 }
 
 /** What the layout is of: a builder may have named it several times. */

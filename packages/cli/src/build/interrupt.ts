@@ -11,7 +11,7 @@ export class Interrupted extends KallioError<CliCode> {
 
   constructor(signal: (typeof SIGNALS)[number]) {
     super('BUILD_INTERRUPTED', `${signal} ended the build.`, {
-      hint: 'Its sessions were given up, its files were removed; docs/operations.md says what a registry or log may keep.',
+      hint: 'Its files were removed, its sessions given up or left to expire; docs/operations.md says what a registry or log may keep.',
     });
     this.exit = 128 + constants.signals[signal];
   }

@@ -83,7 +83,12 @@ function described(record: BuildRecord): string {
     .filter(({ platform }) => platform !== undefined && record.signed.length > 1)
     .map(({ platform, digest, session }) => `\n  ${platform} ${digest}, session ${session}`)
     .join('');
-  return `${record.image}@${record.digest}${images}\n  built on ${record.builder} in session ${record.session}, log entry ${record.logIndex}\n${steps}\n  ${(record.sessionMs / 1000).toFixed(2)} s of these are what the session cost`;
+  const { leftOut } = record;
+  const beside =
+    leftOut === undefined
+      ? ''
+      : `\n  without the index that the builder put around it, and ${leftOut.attestations} attestation manifests in that: --index keeps them`;
+  return `${record.image}@${record.digest}${images}${beside}\n  built on ${record.builder} in session ${record.session}, log entry ${record.logIndex}\n${steps}\n  ${(record.sessionMs / 1000).toFixed(2)} s of these are what the session cost`;
 }
 
 /** The platforms' names, each once; `USAGE`. */

@@ -13,8 +13,10 @@ import {
 } from '@kallio/appraisal';
 import { type Digest, KallioError } from '@kallio/codec';
 import { CheckedSignature, type EvidenceMessage } from '@kallio/evidence';
+import type { AttesterKind } from '@kallio/protocol';
 import type { VerifyQuestion } from '@kallio/tpm/structures';
 import type { ServerCode } from '../codes.ts';
+import type { Policies } from '../policies/policies.ts';
 import type { Claim } from '../store/claims.ts';
 import type { KeptContinuity } from '../store/continuity.ts';
 import { writtenForm } from './message-reader.ts';
@@ -151,16 +153,20 @@ function answerTo(
       { pointer: '/purpose' },
     );
   }
-  const policy = policies.get(claim.kind);
-  if (policy === undefined) {
-    throw new KallioError(
-      'POLICY_MISSING' satisfies ServerCode,
-      `This server has no appraisal policy for a ${claim.kind}, so nothing can be verified.`,
-      { hint: `The operator puts one in force: kallio policy set --kind ${claim.kind} FILE` },
-    );
-  }
+  const policy = policyInForce(policies, claim.kind);
   const terms = { attester: claim.attester, purpose: asked.purpose, session: asked.session };
   return { claim, message, asked, policy, nonce: nonces.recognise(message.nonce, terms, now) };
+}
+
+/** The policy in force for a kind of attester; `POLICY_MISSING`. */
+export function policyInForce(policies: Policies, kind: AttesterKind): AppraisalPolicy {
+  const policy = policies.get(kind);
+  if (policy !== undefined) return policy;
+  throw new KallioError(
+    'POLICY_MISSING' satisfies ServerCode,
+    `This server has no appraisal policy for a ${kind}, so nothing can be verified.`,
+    { hint: `The operator puts one in force: kallio policy set --kind ${kind} FILE` },
+  );
 }
 
 function judgeAnswer(

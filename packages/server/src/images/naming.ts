@@ -20,8 +20,9 @@ export function nameFileManifest(
     session.record.statement === statementDigest(statement) &&
     session.signingKey === keyDigest(spki)
   ) {
-    store.transaction(() =>
-      store.images.name(subject.digest, fileManifest.digest, session.session, logIndex),
-    );
+    store.transaction(() => {
+      store.sessions.signed(session.session, logIndex);
+      store.images.name(subject.digest, fileManifest.digest, session.session, logIndex);
+    });
   }
 }

@@ -6,8 +6,10 @@ import { recordResult } from '../attestation/record.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
 import { failSessionsOf } from './end.ts';
-import { endingOnRefusal, SessionEnded, whyNotGoneOn } from './goes-on.ts';
-import { notIn, openingOf, ownSession, recordOrNotFound } from './open.ts';
+import { whyNotGoneOn } from './goes-on.ts';
+import { notIn, ownSession, recordOrNotFound, takenFrom } from './open.ts';
+import { requireSamePolicy } from './policy.ts';
+import { endingOnRefusal, SessionEnded } from './refused.ts';
 
 /** Most evidence messages of one session, the opening and the closing one among them: what a statement can name. */
 const MAX_EVIDENCE = 64;
@@ -38,14 +40,14 @@ export function attestSession(
       );
     }
     return endingOnRefusal(verifier, id, now, async () => {
+      requireSamePolicy(verifier, session, claim);
       const judged = judge(verifier, claim, message, { purpose: 'session-attest', session: id }, now);
       const reason = whyNotGoneOn(session, claim, judged);
       const ear = signResult(verifier, judged, now);
       const record = store.transaction(() => {
         recordResult(verifier, judged, ear, id, now);
-        const digest = judged.appraisal.evidenceDigest;
-        if (reason !== undefined) store.sessions.fail(id, reason, now.getTime(), digest);
-        else store.sessions.attested(id, digest, openingOf(judged), now.getTime());
+        if (reason === undefined) store.sessions.attested(id, takenFrom(judged, now));
+        else store.sessions.fail(id, reason, now.getTime(), judged.appraisal.evidenceDigest);
         failSessionsOf(store, judged, now);
         return store.sessions.get(id)?.record;
       });

@@ -1,5 +1,5 @@
 import type { SessionClaims } from '@kallio/appraisal';
-import { canonicalDigest, type Digest, KallioError, parseDigest, toHex } from '@kallio/codec';
+import { canonicalDigest, KallioError, parseDigest, toHex } from '@kallio/codec';
 import type { CallInput, SessionRecord, sessionClose } from '@kallio/protocol';
 import { type CertifiedKey, certifiedKey } from '@kallio/signature';
 import { checkGoverned, governingPolicy } from '@kallio/tpm/structures';
@@ -8,10 +8,12 @@ import { recordResult } from '../attestation/record.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
 import type { Claim } from '../store/claims.ts';
-import type { StoredSession } from '../store/sessions.ts';
+import type { Closing as ClosedOn, StoredSession } from '../store/sessions.ts';
 import { failSessionsOf } from './end.ts';
-import { endingOnRefusal, requireSameAk, SessionEnded, whyNotGoneOn } from './goes-on.ts';
+import { requireSameAk, whyNotGoneOn } from './goes-on.ts';
 import { notIn, ownSession, recordOrNotFound } from './open.ts';
+import { namedPolicy, requireSamePolicy } from './policy.ts';
+import { endingOnRefusal, SessionEnded } from './refused.ts';
 
 type Closing = CallInput<typeof sessionClose>['body'];
 
@@ -59,6 +61,7 @@ async function closeOpen(
   const { store } = verifier;
   const id = session.session;
   requireSameAk(session, claim);
+  requireSamePolicy(verifier, session, claim);
   const subject = parseDigest(closing.subject);
   const statement = parseDigest(closing.statement);
   const { nonce } = closing.evidence;
@@ -74,23 +77,21 @@ async function closeOpen(
   if (verifier.signingAuthority !== undefined) checkGoverned(signingKey.key, verifier.signingAuthority);
   const judged = judge(verifier, claim, closing.evidence, asked, now);
   const reason = whyNotGoneOn(session, claim, judged);
-  const evidence = judged.appraisal.evidenceDigest;
+  const closed: ClosedOn = {
+    at: now.getTime(),
+    evidence: judged.appraisal.evidenceDigest,
+    policy: namedPolicy(judged.policy),
+    subject,
+    statement,
+    signingKey: signingKey.spkiDigest,
+  };
   const claims =
-    reason === undefined
-      ? sessionClaims(session, judged, signingKey, subject, statement, evidence)
-      : undefined;
+    reason === undefined ? sessionClaims(verifier, session, judged, signingKey, closed) : undefined;
   const ear = signResult(verifier, judged, now, claims);
   const record = store.transaction(() => {
     recordResult(verifier, judged, ear, id, now);
-    if (reason !== undefined) store.sessions.fail(id, reason, now.getTime(), evidence);
-    else {
-      store.sessions.close(
-        id,
-        evidence,
-        { subject, statement, signingKey: signingKey.spkiDigest, ear },
-        now.getTime(),
-      );
-    }
+    if (reason === undefined) store.sessions.close(id, closed, ear);
+    else store.sessions.fail(id, reason, now.getTime(), closed.evidence);
     failSessionsOf(store, judged, now);
     return store.sessions.get(id)?.record;
   });
@@ -99,29 +100,32 @@ async function closeOpen(
 }
 
 function sessionClaims(
+  { store }: Verifier,
   session: StoredSession,
   judged: Judged,
   signingKey: CertifiedKey,
-  subject: Digest,
-  statement: Digest,
-  evidence: Digest,
+  closed: ClosedOn,
 ): SessionClaims {
   const { platform, boot } = judged.appraisal;
   if (platform.tier === undefined || boot === undefined)
     throw new Error('a VERIFIED platform has tier and boot');
-  const policy = governingPolicy(signingKey.key);
+  const { evidence, policy, subject, statement } = closed;
+  const signingPolicy = governingPolicy(signingKey.key);
   return {
     session: session.session,
     subject,
     statement,
-    signingKey: signingKey.spkiDigest,
+    signingKey: closed.signingKey,
     // Certified with the key's public area, to which the closing quote is bound.
-    ...(policy?.length === 32 ? { signingPolicy: toHex(policy) } : {}),
+    ...(signingPolicy?.length === 32 ? { signingPolicy: toHex(signingPolicy) } : {}),
     evidence: [...session.record.evidence.map(parseDigest), evidence],
     builder: session.attester,
     tier: platform.tier,
     boot: boot.resetCount,
     // Of a VERIFIED platform whose policy demands it: without it, it would not be VERIFIED.
     ...(judged.policy.reference.secureBoot?.enabled === true ? { secureBoot: true as const } : {}),
+    policy: policy.digest,
+    // Nothing is awaited between this and the transaction: the head is that of the record.
+    head: store.sessions.headOnceClosed(session.session, closed),
   };
 }

@@ -1,13 +1,15 @@
 import { KallioError } from '@kallio/codec';
 import { newId } from '@kallio/protocol/serve';
+import { policyInForce } from '../attestation/appraise.ts';
 import { admittedClaim, heldOfClaim } from '../attestation/evidence.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
 import { isoTime } from '../time.ts';
+import { namedPolicy } from './policy.ts';
 
 /** Begins a session for a build host; the nonce is for its opening evidence. */
 export function createSession(verifier: Verifier, attester: string, now: Date) {
-  const { store, config, nonces } = verifier;
+  const { store, config, nonces, policies } = verifier;
   const claim = admittedClaim(store, attester);
   if (claim.kind !== 'builder') {
     throw new KallioError(
@@ -18,6 +20,8 @@ export function createSession(verifier: Verifier, attester: string, now: Date) {
       },
     );
   }
+  // Said before anything is built, and held to until the session has ended: see requireSamePolicy.
+  const policy = namedPolicy(policyInForce(policies, claim.kind));
   const time = now.getTime();
   const session = newId();
   const expiresAt = time + config.sessions.windowSeconds * 1000;
@@ -33,8 +37,8 @@ export function createSession(verifier: Verifier, attester: string, now: Date) {
         },
       );
     }
-    store.sessions.create(session, attester, claim.claim, time, expiresAt);
+    store.sessions.create(session, { attester, claim: claim.claim, at: time, expiresAt, policy });
   });
   const { nonce } = nonces.issue({ attester, purpose: 'session-open', session }, now);
-  return { session, nonce, expiresAt: isoTime(expiresAt), from: heldOfClaim(verifier, claim) };
+  return { session, nonce, expiresAt: isoTime(expiresAt), policy, from: heldOfClaim(verifier, claim) };
 }

@@ -1,6 +1,5 @@
 import { KallioError, type Refusal, refusal } from '@kallio/codec';
 import type { Judged } from '../attestation/appraise.ts';
-import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
 import type { Claim } from '../store/claims.ts';
 import type { StoredSession } from '../store/sessions.ts';
@@ -45,39 +44,4 @@ export function whyNotGoneOn(session: StoredSession, claim: Claim, judged: Judge
     );
   }
   return platform.state === 'VERIFIED' ? undefined : notVerified(platform.state, platform.refusals[0]);
-}
-
-/** Refusals before anything was judged: another nonce, or a repaired server, and the same evidence may still do. */
-const RETRYABLE = new Set<string>([
-  'NONCE_EXPIRED',
-  'NONCE_SPENT',
-  'NONCE_UNKNOWN',
-  'POLICY_MISSING',
-] satisfies ServerCode[]);
-
-/** A failure that is stored already. */
-export class SessionEnded extends KallioError {
-  constructor(reason: Refusal) {
-    super(reason.code, reason.message, reason);
-  }
-}
-
-/** Does what may end a session; a refusal ends it as failed, for good, unless nothing was judged. */
-export async function endingOnRefusal<T>(
-  { store }: Verifier,
-  id: string,
-  now: Date,
-  work: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    // COMMIT POINT of a failure: the reason is stored before it is told, so that no second try can follow the first.
-    if (error instanceof KallioError && !(error instanceof SessionEnded) && !RETRYABLE.has(error.code)) {
-      store.transaction(() => {
-        if (store.sessions.get(id)?.state === 'open') store.sessions.fail(id, error.toJSON(), now.getTime());
-      });
-    }
-    throw error;
-  }
 }

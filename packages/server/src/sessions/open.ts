@@ -1,14 +1,16 @@
 import { KallioError, type Refusal, refusal } from '@kallio/codec';
 import type { EvidenceMessage } from '@kallio/evidence';
-import type { ProtocolCode, SessionRecord } from '@kallio/protocol';
+import type { Opening, ProtocolCode, SessionRecord } from '@kallio/protocol';
 import { type Judged, judge, signResult } from '../attestation/appraise.ts';
 import { recordResult } from '../attestation/record.ts';
 import type { Verifier } from '../attestation/verifier.ts';
 import type { ServerCode } from '../codes.ts';
 import type { Claim } from '../store/claims.ts';
-import type { Opening, StoredSession } from '../store/sessions.ts';
+import type { StoredSession, Taken } from '../store/sessions.ts';
 import type { Store } from '../store/store.ts';
 import { failSessionsOf, sessionNow } from './end.ts';
+import { namedPolicy, requireSamePolicy } from './policy.ts';
+import { endingOnRefusal, SessionEnded } from './refused.ts';
 
 /** The evidence before the build. A platform that is not VERIFIED ends the session as failed, with the reason. */
 export function openSession(
@@ -23,19 +25,21 @@ export function openSession(
     const { session, claim } = ownSession(store, attester, id, now);
     if (session.state !== 'opening')
       throw notIn(session, 'SESSION_NOT_OPENING', 'wait for its opening evidence');
-    const judged = judge(verifier, claim, message, { purpose: 'session-open', session: id }, now);
-    const ear = signResult(verifier, judged, now);
-    const reason = whyNotOpen(judged);
-    const record = store.transaction(() => {
-      recordResult(verifier, judged, ear, id, now);
-      const evidence = judged.appraisal.evidenceDigest;
-      if (reason === undefined) store.sessions.open(id, evidence, openingOf(judged), now.getTime());
-      else store.sessions.fail(id, reason, now.getTime(), evidence);
-      failSessionsOf(store, judged, now);
-      return store.sessions.get(id)?.record;
+    return endingOnRefusal(verifier, id, now, async () => {
+      requireSamePolicy(verifier, session, claim);
+      const judged = judge(verifier, claim, message, { purpose: 'session-open', session: id }, now);
+      const ear = signResult(verifier, judged, now);
+      const reason = whyNotOpen(judged);
+      const record = store.transaction(() => {
+        recordResult(verifier, judged, ear, id, now);
+        if (reason === undefined) store.sessions.open(id, takenFrom(judged, now));
+        else store.sessions.fail(id, reason, now.getTime(), judged.appraisal.evidenceDigest);
+        failSessionsOf(store, judged, now);
+        return store.sessions.get(id)?.record;
+      });
+      if (reason !== undefined) throw new SessionEnded(reason);
+      return recordOrNotFound(record);
     });
-    if (reason !== undefined) throw new KallioError(reason.code, reason.message, reason);
-    return recordOrNotFound(record);
   });
 }
 
@@ -63,6 +67,16 @@ export function openingOf({ appraisal, claim }: Judged): Opening {
     restartCount: boot.restartCount,
     clock: String(boot.clock),
     ak: claim.ak,
+  };
+}
+
+/** What a session takes of evidence that was judged. */
+export function takenFrom(judged: Judged, now: Date): Taken {
+  return {
+    evidence: judged.appraisal.evidenceDigest,
+    opening: openingOf(judged),
+    policy: namedPolicy(judged.policy),
+    at: now.getTime(),
   };
 }
 

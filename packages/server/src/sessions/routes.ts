@@ -5,11 +5,12 @@ import {
   sessionAttest,
   sessionClose,
   sessionCreate,
+  sessionEvents,
   sessionOpen,
   sessionShow,
   sessionsList,
 } from '@kallio/protocol';
-import { attesterOf } from '@kallio/protocol/serve';
+import { attesterOf, type CallContext } from '@kallio/protocol/serve';
 import type { Verifier } from '../attestation/verifier.ts';
 import { callingAttester } from '../http/caller.ts';
 import type { Mount } from '../http/mount.ts';
@@ -53,12 +54,17 @@ export function sessionRoutes(mount: Mount, verifier: Verifier): void {
     expireSessions(store, now);
     return { sessions: store.sessions.list(MAX_LISTED).map((session) => session.record) };
   });
-  mount.route(sessionShow, ({ params }, context) => {
-    const session = store.transaction(() => sessionNow(store, params.session, context.now));
+  const shown = (id: string, context: CallContext & { readonly now: Date }) => {
+    const session = store.transaction(() => sessionNow(store, id, context.now));
     const caller = callingAttester(context);
     if (session === undefined || (caller !== undefined && session.attester !== caller)) {
       throw new KallioError('NOT_FOUND' satisfies ProtocolCode, 'There is no such session.');
     }
     return session.record;
+  };
+  mount.route(sessionShow, ({ params }, context) => shown(params.session, context));
+  mount.route(sessionEvents, ({ params }, context) => {
+    const { session } = shown(params.session, context);
+    return { session, events: store.sessions.eventsOf(session) };
   });
 }

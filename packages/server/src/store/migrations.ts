@@ -313,4 +313,15 @@ export const MIGRATIONS: readonly string[] = [
   DROP TABLE spent_nonces;
   ALTER TABLE spent_nonces_new RENAME TO spent_nonces;
   `,
+  `
+  -- The appraisal policy (id and digest, JSON) that a session's evidence is judged by; and where in the log the signature is
+  -- that came of it.
+  ALTER TABLE sessions ADD COLUMN policy TEXT;
+  CREATE TABLE session_signatures (
+    session   TEXT PRIMARY KEY REFERENCES sessions (session),
+    log_index INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO session_signatures (session, log_index)
+    SELECT session, min(log_index) FROM image_references GROUP BY session;
+  `,
 ];

@@ -1,43 +1,37 @@
 import {
-  canonicalBytes,
   canonicalize,
-  concat,
   type Digest,
   decodeShape,
-  digestOf,
-  Exact,
   KallioError,
   parseDigest,
   parseJson,
   type Refusal,
-  utf8,
 } from '@kallio/codec';
-import type { SessionRecord, SessionState } from '@kallio/protocol';
+import {
+  differsFromEvents,
+  firstHead,
+  nextHead,
+  Opening,
+  SessionEvent,
+  SessionPolicy,
+  type SessionRecord,
+  type SessionState,
+} from '@kallio/protocol';
 import type { Database } from '@kallio/store';
 import { integer, optional, type Row, text, word } from '@kallio/store';
-import { type Static, Type } from 'typebox';
 import { isoTime } from '../time.ts';
 import type { Events } from './events.ts';
 import { refusalFromText } from './refusal.ts';
 
-/** What a session's last evidence showed; the next is held against it. */
-export const Opening = Exact({
-  resetCount: Type.Integer(),
-  restartCount: Type.Integer(),
-  /** TPM clock in milliseconds, decimal. */
-  clock: Type.String({ pattern: '^[0-9]{1,20}$' }),
-  /** Name of the AK, hexadecimal. */
-  ak: Type.String(),
-});
-export type Opening = Static<typeof Opening>;
-
 /** What a session was closed on. */
 export interface Closing {
+  readonly at: number;
+  readonly evidence: Digest;
+  readonly policy: SessionPolicy;
   readonly subject: Digest;
   readonly statement: Digest;
   /** SHA-256 of the signing key's SPKI. */
   readonly signingKey: Digest;
-  readonly ear: string;
 }
 
 /** A session as stored. */
@@ -52,20 +46,26 @@ export interface StoredSession {
   readonly signingKey?: Digest;
 }
 
-/** One step in a session's life. The chain over these is what `head` stands for. */
-type SessionEvent =
-  | { readonly event: 'created'; readonly at: number; readonly attester: string; readonly expiresAt: number }
-  | { readonly event: 'opened'; readonly at: number; readonly evidence: Digest; readonly opening: Opening }
-  | { readonly event: 'attested'; readonly at: number; readonly evidence: Digest; readonly opening: Opening }
-  | ({ readonly event: 'closed'; readonly at: number; readonly evidence: Digest } & Closing)
-  | { readonly event: 'failed'; readonly at: number; readonly reason: Refusal; readonly evidence?: Digest }
-  | { readonly event: 'expired'; readonly at: number; readonly reason: Refusal };
+/** A session that is begun. */
+export interface Beginning {
+  readonly attester: string;
+  readonly claim: number;
+  readonly at: number;
+  readonly expiresAt: number;
+  readonly policy: SessionPolicy;
+}
 
-const LABEL = concat(utf8('kallio-session-v1'), new Uint8Array(1));
+/** Evidence that a session has taken. */
+export interface Taken {
+  readonly evidence: Digest;
+  readonly opening: Opening;
+  readonly policy: SessionPolicy;
+  readonly at: number;
+}
 
 /**
- * Attestation sessions. Each step appends one event: head(n) = SHA-256("kallio-session-v1" || 0x00 || head(n-1) ||
- * JCS(event)), from head(-1) = the session's id. The database itself refuses to change a session that has ended.
+ * Attestation sessions. Each step appends one event to a chain of digests, whose head the record holds. The database itself
+ * refuses to change a session that has ended; what was changed around that is refused where it is read (`STORE_CORRUPT`).
  */
 export class Sessions {
   readonly #db: Database;
@@ -76,50 +76,66 @@ export class Sessions {
     this.#events = events;
   }
 
-  create(session: string, attester: string, claim: number, at: number, expiresAt: number): void {
+  create(session: string, { attester, claim, at, expiresAt, policy }: Beginning): void {
     this.#db.transaction(() => {
       this.#db
         .sql(
-          `INSERT INTO sessions (session, attester, claim, state, created_at, expires_at, head)
-             VALUES (?, ?, ?, 'opening', ?, ?, ?)`,
+          `INSERT INTO sessions (session, attester, claim, state, created_at, expires_at, policy, head)
+             VALUES (?, ?, ?, 'opening', ?, ?, ?, ?)`,
         )
-        .run(session, attester, claim, at, expiresAt, digestOf(utf8(session)));
-      this.#append(session, { event: 'created', at, attester, expiresAt });
+        .run(session, attester, claim, at, expiresAt, canonicalize(policy), firstHead(session));
+      this.#append(session, { event: 'created', at, attester, expiresAt, policy });
     });
   }
 
-  open(session: string, evidence: Digest, opening: Opening, at: number): void {
+  open(session: string, { evidence, opening, policy, at }: Taken): void {
     this.#db.transaction(() => {
-      this.#append(session, { event: 'opened', at, evidence, opening });
+      this.#append(session, { event: 'opened', at, evidence, opening, policy });
       this.#attach(session, evidence);
       this.#db
-        .sql(`UPDATE sessions SET state = 'open', opening = ? WHERE session = ? AND state = 'opening'`)
-        .run(canonicalize(opening), session);
+        .sql(
+          `UPDATE sessions SET state = 'open', opening = ?, policy = ? WHERE session = ? AND state = 'opening'`,
+        )
+        .run(canonicalize(opening), canonicalize(policy), session);
     });
   }
 
   /** Evidence in between: from now on the next is held against this. */
-  attested(session: string, evidence: Digest, shown: Opening, at: number): void {
+  attested(session: string, { evidence, opening, policy, at }: Taken): void {
     this.#db.transaction(() => {
-      this.#append(session, { event: 'attested', at, evidence, opening: shown });
+      this.#append(session, { event: 'attested', at, evidence, opening, policy });
       this.#attach(session, evidence);
       this.#db
-        .sql(`UPDATE sessions SET opening = ? WHERE session = ? AND state = 'open'`)
-        .run(canonicalize(shown), session);
+        .sql(`UPDATE sessions SET opening = ?, policy = ? WHERE session = ? AND state = 'open'`)
+        .run(canonicalize(opening), canonicalize(policy), session);
     });
   }
 
-  close(session: string, evidence: Digest, closing: Closing, at: number): void {
+  /** The head that {@link close} leads to: for the result to name, which is signed before. */
+  headOnceClosed(session: string, closing: Closing): Digest {
+    return nextHead(this.#headOf(session), closedEvent(closing));
+  }
+
+  close(session: string, closing: Closing, ear: string): void {
+    const { at, subject, statement, signingKey, evidence, policy } = closing;
     this.#db.transaction(() => {
-      this.#append(session, { event: 'closed', at, evidence, ...closing });
+      this.#append(session, closedEvent(closing));
       this.#attach(session, evidence);
       this.#db
         .sql(
-          `UPDATE sessions SET state = 'closed', closed_at = ?, subject = ?, statement = ?, signing_key = ?, ear = ?
+          `UPDATE sessions SET state = 'closed', closed_at = ?, subject = ?, statement = ?, signing_key = ?, ear = ?,
+               policy = ?
              WHERE session = ? AND state = 'open'`,
         )
-        .run(at, closing.subject, closing.statement, closing.signingKey, closing.ear, session);
+        .run(at, subject, statement, signingKey, ear, canonicalize(policy), session);
     });
+  }
+
+  /** Notes where the signature that came of a closed session stands in the log: the first one's place. */
+  signed(session: string, logIndex: number): void {
+    this.#db
+      .sql('INSERT INTO session_signatures (session, log_index) VALUES (?, ?) ON CONFLICT DO NOTHING')
+      .run(session, logIndex);
   }
 
   fail(session: string, reason: Refusal, at: number, evidence?: Digest): void {
@@ -171,16 +187,20 @@ export class Sessions {
       .map((row) => text(row, 'session'));
   }
 
-  /** Recomputes the digest chain; false when an event or a head was altered. */
-  chainHolds(session: string): boolean {
-    let head = digestOf(utf8(session));
-    for (const row of this.#db
-      .sql('SELECT event, head FROM session_events WHERE session = ? ORDER BY seq')
-      .all(session)) {
-      head = chain(head, utf8(text(row, 'event')));
-      if (head !== text(row, 'head')) return false;
-    }
-    return this.get(session)?.record.head === head;
+  /** What happened in a session, oldest first. */
+  eventsOf(session: string): SessionEvent[] {
+    return this.#db
+      .sql('SELECT event FROM session_events WHERE session = ? ORDER BY seq')
+      .all(session)
+      .map((row) =>
+        decodeShape(SessionEvent, parseJson(text(row, 'event')), 'STORE_CORRUPT', 'A session’s event'),
+      );
+  }
+
+  #headOf(session: string): Digest {
+    const row = this.#db.sql('SELECT head FROM sessions WHERE session = ?').get(session);
+    if (row === undefined) throw new KallioError('NOT_FOUND', 'There is no such session.');
+    return parseDigest(text(row, 'head'));
   }
 
   #end(session: string, state: 'failed' | 'expired', reason: Refusal, at: number): void {
@@ -197,8 +217,7 @@ export class Sessions {
       )
       .get(session);
     if (row === undefined) throw new KallioError('NOT_FOUND', 'There is no such session.');
-    const bytes = canonicalBytes(event);
-    const head = chain(parseDigest(text(row, 'head')), bytes);
+    const head = nextHead(parseDigest(text(row, 'head')), event);
     this.#db
       .sql('INSERT INTO session_events (session, seq, event, head) VALUES (?, ?, ?, ?)')
       .run(session, integer(row, 'seq'), canonicalize(event), head);
@@ -240,27 +259,41 @@ export class Sessions {
       .sql('SELECT digest FROM session_evidence WHERE session = ? ORDER BY seq')
       .all(session)
       .map((e) => text(e, 'digest'));
-    return {
+    const policy = optional(row, 'policy', text);
+    const logIndex = this.#db.sql('SELECT log_index FROM session_signatures WHERE session = ?').get(session);
+    const record: SessionRecord = {
       session,
       attester: text(row, 'attester'),
+      purpose: 'image-build',
+      state,
+      ...(policy === undefined
+        ? {}
+        : { policy: decodeShape(SessionPolicy, parseJson(policy), 'STORE_CORRUPT', 'A session’s policy') }),
+      createdAt: isoTime(integer(row, 'created_at')),
+      expiresAt: isoTime(integer(row, 'expires_at')),
+      ...(closedAt === undefined ? {} : { closedAt: isoTime(closedAt) }),
+      ...(subject === undefined ? {} : { subject }),
+      ...(statement === undefined ? {} : { statement }),
+      ...(reason === undefined ? {} : { reason: { ...refusalFromText(reason) } }),
+      evidence,
+      head: text(row, 'head'),
+      ...(ear === undefined ? {} : { ear }),
+      ...(logIndex === undefined ? {} : { logIndex: integer(logIndex, 'log_index') }),
+    };
+    // Stops a session that was altered in the file from being gone on with, or shown as if it had been so.
+    const differs = differsFromEvents(record, this.eventsOf(session));
+    if (differs !== undefined) {
+      throw new KallioError('STORE_CORRUPT', `The session ${session} is not what its events lead to.`, {
+        pointer: `/${differs}`,
+      });
+    }
+    return {
+      session,
+      attester: record.attester,
       claim: integer(row, 'claim'),
       state,
       expiresAt: integer(row, 'expires_at'),
-      record: {
-        session,
-        attester: text(row, 'attester'),
-        purpose: 'image-build',
-        state,
-        createdAt: isoTime(integer(row, 'created_at')),
-        expiresAt: isoTime(integer(row, 'expires_at')),
-        ...(closedAt === undefined ? {} : { closedAt: isoTime(closedAt) }),
-        ...(subject === undefined ? {} : { subject }),
-        ...(statement === undefined ? {} : { statement }),
-        ...(reason === undefined ? {} : { reason: refusalFromText(reason) }),
-        evidence,
-        head: text(row, 'head'),
-        ...(ear === undefined ? {} : { ear }),
-      },
+      record,
       ...(opening === undefined
         ? {}
         : { opening: decodeShape(Opening, parseJson(opening), 'STORE_CORRUPT', 'A stored session') }),
@@ -269,6 +302,6 @@ export class Sessions {
   }
 }
 
-function chain(head: Digest, event: Uint8Array): Digest {
-  return digestOf(concat(LABEL, utf8(head), event));
+function closedEvent({ at, evidence, policy, subject, statement, signingKey }: Closing): SessionEvent {
+  return { event: 'closed', at, evidence, policy, subject, statement, signingKey };
 }

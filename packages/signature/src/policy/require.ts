@@ -1,6 +1,5 @@
 import type { SessionClaims } from '@kallio/appraisal';
-import { fromHex, toHex } from '@kallio/codec';
-import { signingPolicyOf } from '@kallio/tpm/structures';
+import { concat, fromHex, sha256, toHex, utf8 } from '@kallio/codec';
 import { signatureError } from '../error.ts';
 import type { Claims } from '../statement.ts';
 import type { ImagePolicy } from './schema.ts';
@@ -47,8 +46,7 @@ export function requireClaims(required: Required, claims: Claims, session: Sessi
  * could sign in any state, or by the approvals of somebody else. What the statement shows of the key is its maker's word.
  */
 function requireGoverned(authorities: readonly string[], { signingPolicy: policy }: SessionClaims): void {
-  if (policy !== undefined && authorities.some((name) => toHex(signingPolicyOf(fromHex(name))) === policy))
-    return;
+  if (policy !== undefined && authorities.some((name) => policyOf(name) === policy)) return;
   throw signatureError(
     'CLAIM_SIGNING_AUTHORITY',
     policy === undefined
@@ -60,6 +58,20 @@ function requireGoverned(authorities: readonly string[], { signingPolicy: policy
     },
   );
 }
+
+/**
+ * The policy that an operator of this Name authorizes (TPM 2.0 Part 3, TPM2_PolicyAuthorize: PolicyUpdate of a policy that has
+ * begun anew), as `signingPolicyOf` of the TPM's package makes it: who starts to verify an image loads none of that package.
+ */
+function policyOf(name: string): string {
+  const authorized = sha256(concat(new Uint8Array(32), CC_POLICY_AUTHORIZE, fromHex(name)));
+  return toHex(sha256(concat(authorized, SIGNING_POLICY_REF)));
+}
+
+/** TPM_CC_PolicyAuthorize (Part 2 section 6.5.2). */
+const CC_POLICY_AUTHORIZE = fromHex('0000016a');
+/** What an operator's approvals are for. */
+const SIGNING_POLICY_REF = utf8('kallio-signing-v1');
 
 function requireOfImage(required: Required, { fileManifest }: Claims, image: ConfigClaims): void {
   const { labels, bases, nonRoot } = required;
