@@ -10,6 +10,7 @@ export interface Reference {
   readonly digest?: Digest;
 }
 
+/** A name or an address; whether it is one is asked of who reads addresses: `1.2.3.4.5` and port 99999 are none. */
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::\d{1,5})?$/;
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
@@ -65,6 +66,7 @@ export function parseReference(text: string): Reference {
     text.length > 512 ||
     !looksLikeHost ||
     !HOST.test(registry) ||
+    !URL.canParse(`https://${registry}`) ||
     !REPOSITORY.test(repository) ||
     (tag !== undefined && !TAG.test(tag))
   ) {
