@@ -48,6 +48,7 @@ interface Shown {
   readonly state: string;
   readonly subject?: string;
   readonly reason?: { readonly code: string };
+  readonly events: readonly { readonly event: string }[];
 }
 const show = async (session: string) => (await site.run('sessions', 'show', session)) as Shown;
 
@@ -116,10 +117,23 @@ describe('sessions of one build host at the same time', () => {
       [0, undefined],
     ]);
     for (const tag of ['left', 'right']) expect(await verified(tag)).toMatchObject({ ok: true });
-    const [left, right] = both.map(({ json }) => json as { session: string; digest: string });
-    expect(left?.session).not.toBe(right?.session);
-    expect(await show(left?.session ?? '')).toMatchObject({ state: 'closed', subject: left?.digest });
-    expect(await show(right?.session ?? '')).toMatchObject({ state: 'closed', subject: right?.digest });
+    const built = both.map(({ json }) => json as { session: string; digest: string; logIndex: number });
+    expect(new Set(built.map(({ session }) => session)).size).toBe(2);
+    for (const { session, digest, logIndex } of built) {
+      // What happened in each, held against its digest chain and its signed result; and where its signature is.
+      const { events, ...record } = await show(session);
+      expect(record).toMatchObject({
+        state: 'closed',
+        subject: digest,
+        logIndex,
+        policy: { id: 'bare-tpm-builder' },
+      });
+      expect([events[0]?.event, events[1]?.event, events.at(-1)?.event]).toEqual([
+        'created',
+        'opened',
+        'closed',
+      ]);
+    }
   });
 });
 

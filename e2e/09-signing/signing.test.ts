@@ -228,7 +228,9 @@ describe('a signing key under its operator’s approvals', () => {
     await approve('linux-6.1.0-29', { ...state, pcrs: { ...state.pcrs, 4: pcr4(UPDATE) } });
     await rebootInto(UPDATE);
     expect((await signingState()).pcrs['4']).toBe(pcr4(UPDATE));
-    expect((await build('updated')).error).toBeUndefined();
+    // Three at once: a TPM has few places for what an approval takes.
+    const built = await Promise.all(['updated', 'beside', 'beside-it'].map((tag) => build(tag)));
+    expect(built.map(({ error }) => error)).toEqual([undefined, undefined, undefined]);
     const judged = await verified('updated', { signingKeys: [firstKey] });
     expect(judged).toMatchObject({ ok: true, signingKey: firstKey });
   });

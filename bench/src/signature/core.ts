@@ -1,7 +1,8 @@
 import { keyHint, verifyBundleWithKey, verifyImageSignature } from '@kallio/signature';
-import { bundleFromJSON } from '@sigstore/bundle';
+import { bundleFromJSON, type bundleToJSON } from '@sigstore/bundle';
 import { PublicKeyDetails, TrustedRoot } from '@sigstore/protobuf-specs';
 import { toSignedEntity, toTrustMaterial, Verifier } from '@sigstore/verify';
+import { importJWK, jwtVerify } from 'jose';
 import { median, type Row } from '../row.ts';
 import type { Signed } from './signed.ts';
 
@@ -17,8 +18,9 @@ const WARMING = 60;
 export const BUNDLES = BATCH * (WARMING + ROUNDS);
 
 /**
- * The verification core, warm, beside @sigstore/verify: from the bundle's bytes to the verdict. With a key one trusts it does
- * what the peer does; of an image it verifies the session's signed result and all claims as well.
+ * The verification core, warm, from the bundle's bytes to the verdict. With a key one trusts it does what @sigstore/verify
+ * does, and stands beside that. Of an image it verifies a signature more, that of the session's result, and compares all
+ * claims: it stands beside who would have jose verify that result as well.
  */
 export async function measureCore(fleet: readonly Signed[]): Promise<Row[]> {
   const now = new Date();
@@ -35,14 +37,23 @@ export async function measureCore(fleet: readonly Signed[]): Promise<Row[]> {
   const withKey = async ({ bundle, spki, trustedRoot, digest }: Signed) => {
     verifyBundleWithKey({ bundle, publicKey: spki, trustedRoot, artifact: digest });
   };
-  const times = await inTurns([image, withKey, peerVerifier(fleet)], fleet);
-  const [whole = Number.NaN, same = Number.NaN, peer = Number.NaN] = times;
+  const verifyBundle = bundleVerifier(fleet);
+  const verifyResult = await resultVerifier(fleet);
+  const peer = async ({ bundle }: Signed) => verifyBundle(parsed(bundle));
+  const peers = async ({ bundle }: Signed) => {
+    const document = parsed(bundle);
+    verifyBundle(document);
+    await verifyResult(document);
+  };
+  const times = await inTurns([image, withKey, peer, peers], fleet);
+  const [whole = Number.NaN, same = Number.NaN, one = Number.NaN, both = Number.NaN] = times;
+  const sameName = 'verify a bundle with a key, warm (signature and log proof)';
   const wholeName =
-    'verify an image’s bundle, warm (signature, log proof, and the session’s result and claims as well)';
-  const beside = '@sigstore/verify (signature and log proof)';
+    'verify an image’s bundle, warm (signature, log proof, the session’s result, all claims and the policy)';
   return [
-    atMost('verify a bundle with a key, warm (signature and log proof)', same, beside, peer, 'ratio <= 1'),
-    atMost(wholeName, whole, beside, peer, 'ratio <= 1'),
+    atMost(sameName, same, '@sigstore/verify (signature and log proof)', one, 'ratio <= 1'),
+    atMost(sameName, same, 'the bar', 0.5, '<= 0.5 ms'),
+    atMost(wholeName, whole, '@sigstore/verify, and jose for the session’s result', both, 'ratio <= 1'),
     atMost(wholeName, whole, 'the bar', 0.5, '<= 0.5 ms'),
   ];
 }
@@ -52,7 +63,14 @@ function atMost(name: string, figure: number, beside: string, besideFigure: numb
   return { name, figure, unit: 'ms', beside, besideFigure, ratio, bar, holds: ratio <= 1 };
 }
 
-function peerVerifier(fleet: readonly Signed[]): (signed: Signed) => Promise<void> {
+/** A bundle as its maker's library reads it. */
+type Document = ReturnType<typeof bundleToJSON>;
+
+function parsed(bundle: Uint8Array): Document {
+  return JSON.parse(Buffer.from(bundle).toString());
+}
+
+function bundleVerifier(fleet: readonly Signed[]): (bundle: Document) => void {
   const root = TrustedRoot.fromJSON(JSON.parse(Buffer.from(fleet[0]?.trustedRoot ?? []).toString()));
   const keys = fleet.map(({ spki }) => [
     keyHint(spki),
@@ -64,8 +82,26 @@ function peerVerifier(fleet: readonly Signed[]): (signed: Signed) => Promise<voi
   ]);
   const material = toTrustMaterial(root, Object.fromEntries(keys));
   const verifier = new Verifier(material, { tlogThreshold: 1, timestampThreshold: 1 });
-  return async ({ bundle }) => {
-    verifier.verify(toSignedEntity(bundleFromJSON(JSON.parse(Buffer.from(bundle).toString()))));
+  return (bundle) => {
+    verifier.verify(toSignedEntity(bundleFromJSON(bundle)));
+  };
+}
+
+/** jose on the result that is in the statement: its signature, issuer, type and times, as valid when it was logged. */
+async function resultVerifier(fleet: readonly Signed[]): Promise<(bundle: Document) => Promise<void>> {
+  const [jwk] = fleet[0]?.policy.jwks.keys ?? [];
+  const key = await importJWK({ ...jwk }, 'ES256');
+  const issuer = fleet[0]?.policy.issuer ?? '';
+  return async ({ dsseEnvelope, verificationMaterial }) => {
+    const { predicate } = JSON.parse(Buffer.from(dsseEnvelope?.payload ?? '', 'base64').toString());
+    const currentDate = new Date(Number(verificationMaterial?.tlogEntries[0]?.integratedTime) * 1000);
+    await jwtVerify(predicate.buildEnvironment.ear, key, {
+      issuer,
+      currentDate,
+      algorithms: ['ES256'],
+      typ: 'application/eat+jwt',
+      clockTolerance: 60,
+    });
   };
 }
 

@@ -1,10 +1,9 @@
-import { type ImageTarget, openRepository, parseReference } from '@kallio/oci';
+import { type ImageTarget, openRepository, parseLayoutReference, parseReference } from '@kallio/oci';
 import type { SignedSource } from '@kallio/signature';
-import { cliError } from './output/output.ts';
 
 const LAYOUT = 'oci:';
 
-/** An image as a command line names it: `registry/repository:tag`, or `oci:FOLDER` for an OCI layout on disk. */
+/** An image as a command line names it: `registry/repository:tag`, or `oci:FOLDER[:TAG]` for an OCI layout on disk. */
 export interface NamedImage {
   /** A folder is no registry: nothing is asked of the network. */
   readonly folder?: string;
@@ -15,7 +14,7 @@ export interface NamedImage {
   openTarget(): Promise<ImageTarget>;
 }
 
-/** Parses an image's name; `OCI_REFERENCE` and `USAGE`. */
+/** Parses an image's name; `OCI_REFERENCE`. */
 export function namedImage(text: string): NamedImage {
   if (!text.startsWith(LAYOUT)) {
     const reference = parseReference(text);
@@ -25,11 +24,10 @@ export function namedImage(text: string): NamedImage {
       openTarget: async () => openRepository(reference),
     };
   }
-  const [folder = '', digest] = text.slice(LAYOUT.length).split('@');
-  if (folder === '') throw cliError('USAGE', 'Write oci:FOLDER or oci:FOLDER@sha256:….');
+  const { folder, tag, digest } = parseLayoutReference(text.slice(LAYOUT.length));
   return {
     folder,
-    reference: digest ?? 'latest',
+    reference: digest ?? tag ?? 'latest',
     // Who asks a registry does without the code for folders.
     open: async () => (await import('./folders.ts')).openFolder(folder),
     openTarget: async () => (await import('./folders.ts')).writeFolder(folder),

@@ -67,6 +67,20 @@ describe('kallio explain IMAGE --policy FILE', () => {
     expect(text).toContain('– revoked');
   });
 
+  it('says of a key that opens without an approval what to do about it', async () => {
+    const signingAuthority = [`000b${'0'.repeat(64)}`];
+    const { json } = await explain({ require: { nonRoot: true, signingAuthority } });
+    expect(json.refusal).toMatchObject({
+      code: 'CLAIM_SIGNING_AUTHORITY',
+      pointer: '/predicate/buildEnvironment/akCertification/key',
+      hint: expect.stringContaining('under the operator’s approvals'),
+    });
+    expect(json.wants.filter(({ held }) => held === false).map(({ rule }) => rule)).toEqual([
+      'require.signingAuthority',
+    ]);
+    expect((await explain({ require: { nonRoot: true } })).json.ok).toBe(true);
+  });
+
   it('shows the rule of the policy that decided it', async () => {
     const { json } = await explain({
       revoked: [{ builder: 'build-1', reason: 'broken into on 3 November' }],

@@ -32,7 +32,7 @@ export {
   publishReferrer,
   referrerBlob,
 } from './publish.ts';
-export { isLoopback, parseReference, pinned, type Reference } from './reference.ts';
+export { isLoopback, parseLayoutReference, parseReference, pinned, type Reference } from './reference.ts';
 export { openRepository, Repository } from './registry.ts';
 export { checkRoot, type HashCache, type RootDifference } from './root-check.ts';
 export { collect, type FoundManifest, type ImageSource } from './source.ts';

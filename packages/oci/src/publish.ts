@@ -9,6 +9,18 @@ import type { ImageTarget } from './target.ts';
 const MAX_LAYER = 16 * 1024 ** 3;
 /** Most referrers of one type that are copied: anybody who may push can attach more. */
 const MAX_COPIED = 64;
+/** Largest of them, in bytes: as large as any file manifest that is read. */
+const MAX_ATTACHED = 256 * 1024 ** 2;
+/** What says of a source that it has not what its manifest names. */
+const NOT_THERE: ReadonlySet<string> = new Set([
+  'OCI_NOT_FOUND',
+  'OCI_LAYOUT',
+  'OCI_DIGEST_MISMATCH',
+  'OCI_SIZE_MISMATCH',
+  'OCI_TOO_LARGE',
+]);
+/** Most of one type that are looked at for it. */
+const MAX_LOOKED_AT = 1024;
 
 /**
  * Copies an image: layers and configuration first, so that a manifest there is always whole. Of an index, every image
@@ -45,29 +57,84 @@ export async function childrenOf(source: ImageSource, found: FoundManifest): Pro
   return children;
 }
 
-/** Copies what is attached to an image, of these artifact types; what only claims to be attached is left behind. */
+/** What was copied of what is attached to images. */
+interface CopiedReferrers {
+  /** The manifests of what was copied. */
+  readonly copied: readonly Digest[];
+  /** How many others were listed and left behind, looked at or not. */
+  readonly left: number;
+}
+
+/**
+ * Copies what is attached to images, of these artifact types; what only claims to be attached is left behind. Of a flood so
+ * many of each type are copied, those that `first` names first and all of them. Who doesn't name any doesn't know what
+ * matters: then a flood is refused. Both refusals are `OCI_REFERRERS`.
+ */
 export async function copyReferrers(
   source: ImageSource & { referrers(subject: Digest, type: string): Promise<readonly Descriptor[]> },
-  subject: Digest,
+  subjects: readonly Digest[],
   types: readonly string[],
   target: ImageTarget,
-): Promise<number> {
-  let copied = 0;
-  for (const type of types) {
-    for (const listed of (await source.referrers(subject, type)).slice(0, MAX_COPIED)) {
-      const manifest = await referrerManifest(source, listed.digest);
-      if (manifest === undefined || referrerBlob(manifest.manifest, subject, type) === undefined) continue;
-      await copyBlobs(source, manifest.manifest, target);
-      const { annotations } = manifest.manifest;
-      await target.pushReferrer(manifest.bytes, subject, {
-        mediaType: MEDIA.manifest,
-        artifactType: type,
-        ...(annotations === undefined ? {} : { annotations }),
-      });
-      copied++;
+  first?: ReadonlySet<Digest>,
+): Promise<CopiedReferrers> {
+  const copied: Digest[] = [];
+  let left = 0;
+  for (const subject of subjects) {
+    for (const type of types) {
+      const listed = await source.referrers(subject, type);
+      const isFirst = ({ digest }: Descriptor) => first?.has(digest) === true;
+      const ordered = [...listed.filter(isFirst), ...listed.filter((other) => !isFirst(other))];
+      const before = copied.length;
+      for (const [at, { digest }] of ordered.entries()) {
+        if (at === MAX_LOOKED_AT || copied.length - before === MAX_COPIED) {
+          if (first === undefined) throw flooded(subject, type);
+          left += ordered.length - at;
+          break;
+        }
+        if (await copyReferrer(source, digest, subject, type, target)) copied.push(digest);
+      }
     }
   }
-  return copied;
+  const lost = [...(first ?? [])].find((digest) => !copied.includes(digest));
+  // Attack: a source that shows the signature to who verifies, and not to who copies.
+  if (lost !== undefined) {
+    throw ociError('OCI_REFERRERS', 'What the policy accepted is no longer attached.', { pointer: lost });
+  }
+  return { copied, left };
+}
+
+/** Copies what is listed, if it is there and of this type and subject. */
+async function copyReferrer(
+  source: ImageSource,
+  digest: Digest,
+  subject: Digest,
+  type: string,
+  target: ImageTarget,
+): Promise<boolean> {
+  const found = await referrerManifest(source, digest);
+  const blob = found === undefined ? undefined : referrerBlob(found.manifest, subject, type);
+  if (found === undefined || blob === undefined || blob.size > MAX_ATTACHED) return false;
+  try {
+    await copyBlobs(source, found.manifest, target);
+  } catch (error) {
+    // Junk again: what it names is not there, or is something else.
+    if (error instanceof KallioError && NOT_THERE.has(error.code)) return false;
+    throw error;
+  }
+  const { annotations } = found.manifest;
+  await target.pushReferrer(found.bytes, subject, {
+    mediaType: MEDIA.manifest,
+    artifactType: type,
+    ...(annotations === undefined ? {} : { annotations }),
+  });
+  return true;
+}
+
+function flooded(subject: Digest, type: string): Error {
+  return ociError('OCI_REFERRERS', `More of the type ${type} is attached to this image than is copied.`, {
+    pointer: subject,
+    hint: 'Somebody may be flooding it. Say --policy: what that accepts is copied first, and at all events.',
+  });
 }
 
 /** A listed referrer, or nothing where what is listed is not there or no manifest. */

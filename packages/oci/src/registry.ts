@@ -294,8 +294,13 @@ export class Repository implements ImageSource, ImageTarget {
     const transferMs = Math.min(Math.max(size, body?.length ?? 0) / SLOWEST, MAX_TRANSFER_MS);
     const budgetMs = Math.ceil(TIMEOUT_MS + transferMs);
     let url = new URL(address);
+    // Attack: an upload address or a redirect on another host would be sent the credentials; or would lead back to what it
+    // wants to have read with them.
+    let own = true;
     for (let redirects = 0; ; redirects++) {
-      const answer = await this.#askAsKnown({ method, url, headers: headers ?? {}, body, budgetMs });
+      own &&= this.#isOwn(url);
+      const question = { method, url, headers: headers ?? {}, body, budgetMs };
+      const answer = await (own ? this.#askAsKnown(question) : this.#ask(question));
       const location = answer.header('location');
       const elsewhere = REDIRECTS.has(answer.status) && location !== undefined;
       // What is sent stays here: only reading is led elsewhere.
@@ -309,9 +314,7 @@ export class Repository implements ImageSource, ImageTarget {
 
   /** Asks as whom the registry lets ask; as nobody in particular until it wants to know. */
   async #askAsKnown(question: Question): Promise<Answer> {
-    const { method, url, headers, body } = question;
-    // Attack: an upload address or a redirect on another host would be sent the credentials.
-    if (!this.#isOwn(url)) return this.#ask(question);
+    const { method, headers, body } = question;
     const actions = method === 'GET' || method === 'HEAD' ? 'pull' : 'pull,push';
     // What is sent as it comes can't be sent again. Before it, its upload was begun by somebody who was known.
     const once = body !== undefined && !(body instanceof Uint8Array);

@@ -18,6 +18,7 @@ import { type Digest, digestOf, parseDigest, utf8 } from '@kallio/codec';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   copyImage,
+  copyReferrers,
   type Descriptor,
   type FileManifest,
   type FoundManifest,
@@ -26,6 +27,7 @@ import {
   MEDIA,
   openLayout,
   parseFileManifest,
+  publishReferrer,
   Repository,
   writeLayout,
 } from '../src/index.ts';
@@ -232,6 +234,88 @@ describe('a folder', () => {
     expect((await openLayout(dir)).manifests.map(({ digest }) => digest)).toEqual([found.digest]);
     rmSync(join(dir, 'blobs', 'sha256', nameOf(found.digest)));
     await expect((await openLayout(dir)).manifest('v1')).rejects.toMatchObject({ code: 'OCI_LAYOUT' });
+  });
+});
+
+describe('what is attached to an image that is copied', () => {
+  const TYPE = 'application/x-signature';
+  const bytes = utf8(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.manifest, config: {}, layers: [] }));
+  const subject = { bytes, digest: digestOf(bytes), mediaType: MEDIA.manifest };
+  const from = () => join(dir, 'from');
+  const publish = async (name: string) =>
+    publishReferrer(await writeLayout(from()), subject, { type: TYPE, bytes: utf8(name) });
+  /** Lists so many that are whatever was said, before everything that is there. */
+  const listFirst = (count: number, entry: (i: number) => Pick<Descriptor, 'digest' | 'size'>) => {
+    const file = join(from(), 'index.json');
+    const { manifests, ...rest } = JSON.parse(readFileSync(file, 'utf8'));
+    const listed = Array.from({ length: count }, (_, i) => ({
+      mediaType: MEDIA.manifest,
+      artifactType: TYPE,
+      ...entry(i),
+    }));
+    writeFileSync(file, JSON.stringify({ ...rest, manifests: [...listed, ...manifests] }));
+  };
+  const copied = async (first?: ReadonlySet<Digest>) => {
+    const layout = await openLayout(from());
+    const listing = async (_: Digest, type: string) =>
+      layout.manifests.filter(({ artifactType }) => artifactType === type);
+    const source = { ...layout, referrers: listing };
+    return copyReferrers(source, [subject.digest], [TYPE], await writeLayout(join(dir, 'to')), first);
+  };
+  const flooded = { code: 'OCI_REFERRERS' };
+
+  it('is all of it, where that is not more than anybody attaches', async () => {
+    const all: Digest[] = [];
+    for (let i = 0; i < 64; i++) all.push(await publish(`${i}`));
+    expect(await copied()).toEqual({ copied: all, left: 0 });
+    all.push(await publish('one more'));
+    await expect(copied()).rejects.toMatchObject(flooded);
+  });
+
+  it('is in a flood what was named, and as much of the rest as there is room for', async () => {
+    for (let i = 0; i < 70; i++) await publish(`junk ${i}`);
+    const real = await publish('real');
+    const found = await copied(new Set([real]));
+    expect(found).toMatchObject({ left: 7 });
+    expect(found.copied).toHaveLength(64);
+    expect(found.copied[0]).toBe(real);
+    expect((await openLayout(join(dir, 'to'))).manifests[0]?.digest).toBe(real);
+  });
+
+  it('must be there, where it was named', async () => {
+    const real = await publish('real');
+    await expect(copied(new Set([real, digestOf(utf8('gone'))]))).rejects.toMatchObject({
+      code: 'OCI_REFERRERS',
+      pointer: digestOf(utf8('gone')),
+    });
+    expect(await copied(new Set([real]))).toEqual({ copied: [real], left: 0 });
+  });
+
+  it('is not kept from being copied by what is not there, is of another image, or too large', async () => {
+    const real = await publish('real');
+    const target = await writeLayout(from());
+    const other = { ...subject, digest: digestOf(utf8('other')) };
+    const ofAnother = await publishReferrer(target, other, { type: TYPE, bytes: utf8('x') });
+    const gone = await publish('gone');
+    rmSync(join(from(), 'blobs', 'sha256', nameOf(digestOf(utf8('gone')))));
+    const { bytes: honest } = await (await openLayout(from())).manifest(real);
+    const huge = utf8(
+      Buffer.from(honest)
+        .toString()
+        .replace('"size":4}', `"size":${2 ** 40}}`),
+    );
+    expect(huge.length).toBeGreaterThan(honest.length);
+    await target.pushManifest(huge, MEDIA.manifest);
+    listFirst(1, () => ({ digest: digestOf(huge), size: huge.length }));
+    listFirst(100, (i) => ({ digest: digestOf(utf8(`not there ${i}`)), size: 1 }));
+    expect((await openLayout(from())).manifests.map(({ digest }) => digest)).toEqual(
+      expect.arrayContaining([real, ofAnother, gone, digestOf(huge)]),
+    );
+    expect(await copied()).toEqual({ copied: [real], left: 0 });
+    // But nobody looks through all that can be listed.
+    listFirst(1000, (i) => ({ digest: digestOf(utf8(`not there ${i}`)), size: 1 }));
+    await expect(copied()).rejects.toMatchObject(flooded);
+    expect(await copied(new Set([real]))).toEqual({ copied: [real], left: 80 });
   });
 });
 

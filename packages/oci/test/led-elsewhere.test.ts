@@ -26,6 +26,8 @@ let plain: Server;
 let came: { readonly server: string; readonly method: string; readonly credentials: boolean }[];
 /** Where the registry under `app` leads to. */
 let location: string;
+/** How it asks who asks. */
+let challenge: string;
 
 const portOf = (server: Server) => (server.address() as AddressInfo).port;
 
@@ -35,10 +37,11 @@ function answers(server: string) {
     // A registry wants to know who asks; where it leads, nobody does.
     if (headers.authorization === undefined && url.startsWith('/v2/')) {
       request.resume();
-      return response.writeHead(401, { 'www-authenticate': 'Basic realm="images"' }).end();
+      return response.writeHead(401, { 'www-authenticate': challenge }).end();
     }
     came.push({ server, method, credentials: headers.authorization !== undefined });
     request.resume();
+    if (url.startsWith('/token')) return response.end('{"token":"abc"}');
     if (method === 'HEAD') return response.writeHead(404).end();
     if (method === 'PUT') return response.writeHead(201).end();
     if (method === 'POST') return response.writeHead(202, { location }).end();
@@ -64,6 +67,7 @@ afterAll(async () => {
 });
 beforeEach(() => {
   came = [];
+  challenge = 'Basic realm="images"';
 });
 
 const overTls = () =>
@@ -118,6 +122,29 @@ describe('a registry', () => {
       'GET',
       'PUT',
     ]);
+  });
+
+  it('has its tokens made over TLS if it is asked over it, and by no other machine without', async () => {
+    location = secureAddress();
+    const realms = [secureAddress(), thisMachine(), otherMachine()].map(
+      (address) => new URL('/token', address),
+    );
+    const asked = async (repository: Repository, realm: URL | undefined) => {
+      came = [];
+      challenge = `Bearer realm="${realm}"`;
+      const code = await repository.manifest('v1').then(
+        () => 'read',
+        ({ code }: { code: string }) => code,
+      );
+      return [code, ...came.filter(({ credentials }) => credentials).map(({ server }) => server)];
+    };
+    const [secureRealm, thisRealm, otherRealm] = realms;
+    expect(await asked(overTls(), secureRealm)).toEqual(['read', 'secure', 'secure', 'secure']);
+    expect(await asked(overTls(), thisRealm)).toEqual(['OCI_REGISTRY']);
+    expect(await asked(overTls(), otherRealm)).toEqual(['OCI_REGISTRY']);
+    expect(await asked(onThisMachine(), secureRealm)).toEqual(['read', 'secure', 'plain']);
+    expect(await asked(onThisMachine(), thisRealm)).toEqual(['read', 'plain', 'plain']);
+    expect(await asked(onThisMachine(), otherRealm)).toEqual(['OCI_REGISTRY']);
   });
 
   it('whose certificate is of another name, or of nobody who is known, is told nothing', async () => {

@@ -30,13 +30,20 @@ const stranger: FindCredentials = async () => ({ username: 'builder', password: 
 
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-/** The secret of what is logged, whatever of an error is. */
+/** Nothing secret is in what is logged, whatever of an error is. */
 async function failure(done: Promise<unknown>): Promise<unknown> {
   const error: unknown = await done.then(
     () => undefined,
     (why: unknown) => why,
   );
-  expect(inspect(error, { depth: 9, showHidden: true })).not.toContain(PASSWORD);
+  const shown = inspect(error, { depth: 9, showHidden: true });
+  for (const secret of [
+    PASSWORD,
+    Buffer.from(`builder:${PASSWORD}`).toString('base64'),
+    'an identity',
+    'Bearer',
+  ])
+    expect(shown).not.toContain(secret);
   return error;
 }
 

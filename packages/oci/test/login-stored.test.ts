@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -91,6 +92,68 @@ describe('stored credentials', () => {
     expect(await find('plain.example')).toEqual(known('plain'));
   });
 
+  it('are found as buildah finds them, and for nobody else', async () => {
+    const entry = (username: string) => ({ auth: auth(username) });
+    environment.REGISTRY_AUTH_FILE = join(dir, 'auth.json');
+    put(environment.REGISTRY_AUTH_FILE, {
+      auths: {
+        // A repository may be called as the part of an address is.
+        'a.example/team/v2': entry('repository'),
+        'b.example/v1': entry('repository'),
+        // Under its own name before an address of it, whichever stands first.
+        'https://c.example/v2/': entry('address'),
+        'c.example': entry('name'),
+        'd.example': entry('name'),
+        'https://d.example/v2/': entry('address'),
+        // The nearest entry counts, whatever is in it.
+        'e.example/team/app': {},
+        'e.example/team': entry('team'),
+        'f.example': { auth: auth('', '') },
+        'g.example': { auth: auth('zeros', `${SECRET}\0\0`) },
+      },
+    });
+    const names = [
+      ['a.example', 'team/app'],
+      ['a.example', 'team/v2'],
+      ['b.example', 'app'],
+      ['b.example', 'v1'],
+      ['c.example', 'app'],
+      ['d.example', 'app'],
+      ['e.example', 'team/app'],
+      ['e.example', 'team/other'],
+      ['f.example', 'app'],
+      ['g.example', 'app'],
+    ] as const;
+    const found: (string | undefined)[] = [];
+    for (const [registry, repository] of names) {
+      const credentials = await find(registry, repository);
+      if (credentials !== undefined) expect(credentials).toMatchObject({ password: SECRET });
+      found.push(credentials && 'username' in credentials ? credentials.username : undefined);
+      const { stdout } = spawnSync(
+        'buildah',
+        ['login', '--get-login', '--authfile', environment.REGISTRY_AUTH_FILE, `${registry}/${repository}`],
+        { encoding: 'utf8' },
+      );
+      expect([registry, repository, stdout.trim() || undefined]).toEqual([
+        registry,
+        repository,
+        found.at(-1),
+      ]);
+    }
+    expect(found).toEqual([
+      undefined,
+      'repository',
+      undefined,
+      'repository',
+      'name',
+      'name',
+      undefined,
+      'team',
+      undefined,
+      'zeros',
+    ]);
+  });
+
   it('may be a token, and a password may hold anything', async () => {
     put(RUN, {
       auths: {
@@ -140,6 +203,49 @@ describe('a program that keeps credentials', () => {
     expect(await find('docker.io', 'library/debian')).toBeUndefined();
   });
 
+  it('of Docker’s own registry is asked for it by the name that it is kept under', async () => {
+    helper('hub', answer('kept'));
+    for (const name of ['docker.io', 'https://index.docker.io/v1/']) {
+      put(RUN, { credHelpers: { [name]: 'hub' } });
+      expect(await find('docker.io', 'library/debian')).toEqual(known('kept'));
+      expect(await asked()).toBe(`get ${name}`);
+    }
+    expect(await find('index.docker.io', 'library/debian')).toBeUndefined();
+  });
+
+  it('that knows nobody leaves the registry to be asked by nobody', async () => {
+    put(RUN, { credHelpers: { 'registry.example': 'mine' } });
+    helper('mine', JSON.stringify({ ServerURL: 'x', Username: '', Secret: '' }));
+    expect(await find('registry.example')).toBeUndefined();
+    helper('mine', answer('kept'));
+    expect(await find('registry.example')).toEqual(known('kept'));
+  });
+
+  it('that gives a name of which a part would be read as the password, or no text, is refused', async () => {
+    put(RUN, { credHelpers: { 'registry.example': 'mine' } });
+    helper('mine', answer('some.one'));
+    expect(await find('registry.example')).toEqual(known('some.one'));
+    helper('mine', answer('some:one'));
+    await refusedWithoutSecret('docker-credential-mine');
+    const text = Buffer.from(answer('someöne'), 'latin1');
+    writeFileSync(join(dir, 'latin1'), text);
+    writeFileSync(join(dir, 'bin/docker-credential-mine'), `#!/bin/sh\ncat ${dir}/latin1\n`);
+    await refusedWithoutSecret('docker-credential-mine');
+    writeFileSync(join(dir, 'latin1'), answer('someöne'));
+    expect(await find('registry.example')).toEqual(known('someöne'));
+  });
+
+  it('that says far too much is ended, whether it likes to or not', async () => {
+    put(RUN, { credHelpers: { 'registry.example': 'mine' } });
+    helper('mine', answer('kept'));
+    expect(await find('registry.example')).toEqual(known('kept'));
+    writeFileSync(
+      join(dir, 'bin/docker-credential-mine'),
+      "#!/bin/sh\ntrap '' TERM\nhead -c 100000 /dev/zero\nexec sleep 60\n",
+    );
+    await refusedWithoutSecret('docker-credential-mine');
+  });
+
   it('that fails, answers nonsense or is not there is said to', async () => {
     helper('mine', answer('kept'));
     put(RUN, { credHelpers: { 'registry.example': 'mine' } });
@@ -186,6 +292,9 @@ describe('credentials that can’t be read', () => {
   it('are so too where there are far too many', async () => {
     put(RUN, JSON.stringify({ auths: {}, filler: 'x'.repeat(1024 * 1024) }));
     await refusedWithoutSecret(RUN);
+    // A device says of itself that it is empty, and never ends.
+    environment.REGISTRY_AUTH_FILE = '/dev/zero';
+    await refusedWithoutSecret('/dev/zero can’t be used (OCI_TOO_LARGE)');
   });
 });
 

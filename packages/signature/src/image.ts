@@ -54,6 +54,11 @@ export interface SignedSource extends ImageSource {
 export interface VerifiedImage extends AcceptedImage {
   readonly image: ImageContents;
   readonly fileManifest: FileManifest;
+  /**
+   * Of what is attached, the manifests that the verdict rests on: the signature, the index's where there is one, and the
+   * witnessed proofs that were looked at.
+   */
+  readonly restsOn: readonly Digest[];
 }
 
 /** What is attached to an image or index: listed when it is first asked for, and once, whatever is looked for in it. */
@@ -177,9 +182,10 @@ export async function verifyImage(
       ({ manifest }) => `image manifest ${manifest.digest}`,
     );
     const { index } = image;
+    const restsOn: Digest[] = [];
     if (index !== undefined) {
       const attached = attachedTo(index.digest);
-      const verdict = await judge({ attached, policy, now }, { index }, {});
+      const verdict = await judge({ attached, policy, now }, { index }, {}, restsOn);
       if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
       trail.step(
         'index',
@@ -188,7 +194,8 @@ export async function verifyImage(
       );
     }
     const attached = attachedTo(image.manifest.digest);
-    const verdict = await judge({ attached, policy, now }, { configBytes: image.config.bytes }, options);
+    const { bytes: configBytes } = image.config;
+    const verdict = await judge({ attached, policy, now }, { configBytes }, options, restsOn);
     if (!verdict.ok) return { ...verdict, steps: [...trail.steps, ...verdict.steps] };
     trail.append(verdict.steps);
     // Stops reference values for instances that are not of this image.
@@ -201,11 +208,11 @@ export async function verifyImage(
       await trail.wait(
         'evidence',
         () => findEvidence(attached, verdict),
-        ({ messages, boot, milliseconds }) =>
+        ({ shown: { messages, boot, milliseconds } }) =>
           `${messages} quotes of one AK in boot ${boot}, ${milliseconds} ms apart; the last commits to image, claims and key`,
       );
     }
-    return { ...verdict, steps: trail.steps, image, fileManifest: files };
+    return { ...verdict, steps: trail.steps, image, fileManifest: files, restsOn };
   } catch (error) {
     return refused(error, trail.steps);
   }
@@ -226,27 +233,28 @@ interface Asked {
 
 type Described = { readonly configBytes: Uint8Array } | { readonly index: FoundManifest };
 
-/** The first candidate that holds; otherwise the refusal of the one that came furthest. */
+/** The first candidate that holds, which is noted in `restsOn`; otherwise the refusal of the one that came furthest. */
 async function judge(
   { attached, policy, now }: Asked,
   described: Described,
   given: Pick<VerifyOptions, 'bundle' | 'proof'>,
+  restsOn: Digest[],
 ): Promise<AcceptedImage | RefusedImage> {
-  const proofs = await proofsFor(attached, policy, given);
+  const proofs = await proofsFor(attached, policy, given, restsOn);
   const verify = (bundle: Uint8Array) =>
     verifyImageSignature({ ...described, bundle, manifestDigest: attached.subject, policy, now, proofs });
   if (given.bundle !== undefined) return verify(given.bundle);
-  const listed = await attached.of(BUNDLE_MEDIA_TYPE);
-  // Annotations are not believed; they only say where to look first.
-  const ours = (candidate: Descriptor) => candidate.annotations?.[PREDICATE_ANNOTATION] === PREDICATE_TYPE;
-  const candidates = [...listed.filter(ours), ...listed.filter((candidate) => !ours(candidate))];
+  const candidates = oursFirst(await attached.of(BUNDLE_MEDIA_TYPE));
   let furthest: RefusedImage = { ok: false, steps: [], refusal: unsigned().toJSON() };
   for (const candidate of candidates.slice(0, MAX_CANDIDATES)) {
     const found = await fetchBundle(attached, candidate);
     // Something attached that is no readable bundle of this image must not keep the real one from being found.
     const verdict: AcceptedImage | RefusedImage =
       found instanceof Uint8Array ? await verify(found) : { ok: false, steps: [], refusal: found };
-    if (verdict.ok) return verdict;
+    if (verdict.ok) {
+      restsOn.push(candidate.digest);
+      return verdict;
+    }
     if (verdict.steps.length >= furthest.steps.length) furthest = verdict;
   }
   if (candidates.length <= MAX_CANDIDATES) return furthest;
@@ -258,11 +266,18 @@ async function judge(
   return { ...furthest, refusal: error.toJSON() };
 }
 
+/** Annotations are not believed; they only say where to look first. */
+function oursFirst(listed: readonly Descriptor[]): readonly Descriptor[] {
+  const ours = (candidate: Descriptor) => candidate.annotations?.[PREDICATE_ANNOTATION] === PREDICATE_TYPE;
+  return [...listed.filter(ours), ...listed.filter((candidate) => !ours(candidate))];
+}
+
 /** The witnessed proofs at hand, or attached to the image; none where the policy names no witnesses. */
 async function proofsFor(
   attached: Attached,
   policy: ImagePolicy,
   given: Pick<VerifyOptions, 'bundle' | 'proof'>,
+  restsOn: Digest[],
 ): Promise<readonly Uint8Array[]> {
   if (given.proof !== undefined) return [given.proof];
   if (policy.witnesses === undefined) return [];
@@ -272,7 +287,9 @@ async function proofsFor(
   for (const candidate of listed.slice(-MAX_CANDIDATES).reverse()) {
     try {
       const blob = await attached.blobOf(candidate, WITNESSED_TYPE);
-      if (blob !== undefined) found.push(await attached.source.blob(blob, MAX_TLOG_PROOF));
+      if (blob === undefined) continue;
+      found.push(await attached.source.blob(blob, MAX_TLOG_PROOF));
+      restsOn.push(candidate.digest);
     } catch (error) {
       // Junk that somebody attached must not keep the real one from being found.
       if (!(error instanceof KallioError)) throw error;
@@ -285,7 +302,7 @@ async function proofsFor(
 export async function bundlesOf(source: SignedSource, subject: Digest): Promise<readonly Uint8Array[]> {
   const found: Uint8Array[] = [];
   const attached = new Attached(source, subject);
-  for (const candidate of (await attached.of(BUNDLE_MEDIA_TYPE)).slice(0, MAX_CANDIDATES)) {
+  for (const candidate of oursFirst(await attached.of(BUNDLE_MEDIA_TYPE)).slice(0, MAX_CANDIDATES)) {
     const bundle = await fetchBundle(attached, candidate);
     if (bundle instanceof Uint8Array) found.push(bundle);
   }
@@ -305,7 +322,10 @@ async function fetchBundle(attached: Attached, candidate: Descriptor): Promise<U
 }
 
 /** What the raw evidence shows that is attached to an image; anybody may have attached other evidence beside it. */
-async function findEvidence(attached: Attached, image: AcceptedImage): Promise<ShownEvidence> {
+async function findEvidence(
+  attached: Attached,
+  image: AcceptedImage,
+): Promise<{ readonly shown: ShownEvidence; readonly digest: Digest }> {
   // Who doesn't ask for evidence doesn't load what judges it: a fifth of the command's code.
   const { verifyBuildEvidence } = await import('./evidence.ts');
   const listed = await attached.of(EVIDENCE_TYPE);
@@ -317,14 +337,25 @@ async function findEvidence(attached: Attached, image: AcceptedImage): Promise<S
   for (const candidate of listed.slice(0, MAX_CANDIDATES)) {
     try {
       const blob = await attached.blobOf(candidate, EVIDENCE_TYPE);
-      if (blob !== undefined)
-        return verifyBuildEvidence(await attached.source.blob(blob, MAX_EVIDENCE), image);
+      if (blob === undefined) continue;
+      const shown = verifyBuildEvidence(await attached.source.blob(blob, MAX_EVIDENCE), image);
+      return { shown, digest: candidate.digest };
     } catch (error) {
       if (!(error instanceof KallioError)) throw error;
       refusal = error;
     }
   }
   throw refusal;
+}
+
+/** The manifest of the raw evidence that holds for an image, of what is attached to it; undefined where none does. */
+export async function evidenceOf(source: SignedSource, image: VerifiedImage): Promise<Digest | undefined> {
+  try {
+    return (await findEvidence(new Attached(source, image.image.manifest.digest), image)).digest;
+  } catch (error) {
+    if (error instanceof KallioError) return undefined;
+    throw error;
+  }
 }
 
 /** The file manifest that the signature names: as it lies there, or else from the layers themselves. */

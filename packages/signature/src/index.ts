@@ -10,6 +10,7 @@ export {
   ATTACHED_TYPES,
   bundleArtifact,
   bundlesOf,
+  evidenceOf,
   layoutSource,
   proofArtifact,
   type SignedSource,

@@ -131,6 +131,34 @@ describe.skipIf(!hasRegistry)('images in a registry (skipped where docker-regist
     expect((await judge(honest.target, other.digest)).refusal?.code).toBe('IMAGE_UNSIGNED');
   });
 
+  test('are unsigned where what is attached has no blob, or two, of which readers take another', async () => {
+    const { target, subject, bundle } = await signed('blobs');
+    await target.pushBlob(bundle);
+    const empty = utf8('{}');
+    await target.pushBlob(empty);
+    const layer = { mediaType: BUNDLE_MEDIA_TYPE, digest: digestOf(bundle), size: bundle.length };
+    const attach = (layers: unknown[]) => {
+      const manifest = utf8(
+        JSON.stringify({
+          schemaVersion: 2,
+          mediaType: MEDIA.manifest,
+          artifactType: BUNDLE_MEDIA_TYPE,
+          config: { mediaType: MEDIA.empty, digest: digestOf(empty), size: 2 },
+          layers,
+          subject: { mediaType: MEDIA.manifest, digest: subject.digest, size: subject.bytes.length },
+        }),
+      );
+      const listing = { mediaType: MEDIA.manifest, artifactType: BUNDLE_MEDIA_TYPE };
+      return target.pushReferrer(manifest, subject.digest, listing);
+    };
+    for (const layers of [[], [layer, layer], [{ ...layer, mediaType: 'text/plain' }]]) {
+      await attach(layers);
+      expect((await judge(target)).refusal?.code).toBe('IMAGE_UNSIGNED');
+    }
+    await attach([layer]);
+    expect((await judge(target)).ok).toBe(true);
+  });
+
   test('are found signed among what others attach, and refused when there is nothing else', async () => {
     const { target, subject, image, bundle } = await signed('crowded');
     const junk = await Promise.all(

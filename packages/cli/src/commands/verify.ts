@@ -9,7 +9,10 @@ export function verifyCommand(context: Context): Command {
     'judge an image’s signature, step by step',
     'kallio verify registry.example.org/app:1 --policy image-policy.json',
   )
-    .argument('<image>', 'registry/repository:tag, registry/repository@sha256:…, or oci:FOLDER')
+    .argument(
+      '<image>',
+      'registry/repository:tag, registry/repository@sha256:…, oci:FOLDER or oci:FOLDER:TAG',
+    )
     .requiredOption('--policy <file>', 'the image policy')
     .option(
       '--key-out <file>',

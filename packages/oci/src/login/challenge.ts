@@ -6,9 +6,12 @@ export type Challenge =
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 const QUOTED = '"(?:[\\t !#-[\\]-~\\x80-\\xff]|\\\\[\\t -~\\x80-\\xff])*"';
-/** A parameter, or the name of a scheme with its first one: what stands between two commas. */
+/**
+ * A parameter, or the name of a scheme with its first one: what stands between two commas. Attack: thousands of spaces, which
+ * are divided in every way before nothing comes of it.
+ */
 const PART = new RegExp(
-  `^(?:(?<scheme>${TOKEN})(?: +|(?=,)|$))?(?:(?<name>${TOKEN})[\\t ]*=[\\t ]*(?<value>${TOKEN}|${QUOTED}))?[\\t ]*(?:,[\\t ]*|$)`,
+  `^(?:(?<scheme>${TOKEN})(?: +(?! )|(?=,)|$))?(?:(?<name>${TOKEN})[\\t ]*=[\\t ]*(?<value>${TOKEN}|${QUOTED}))?[\\t ]*(?:,[\\t ]*|$)`,
 );
 /** Longest value that is read. Attack: one that takes long to look at. */
 const MAX_LENGTH = 8192;

@@ -25,18 +25,25 @@ export class Login {
   readonly #find: FindCredentials;
   #challenge: Challenge | undefined;
   #credentials: Promise<Credentials | undefined> | undefined;
-  readonly #tokens = new Map<Actions, Promise<Token>>();
+  /** The last token for each, unless it was refused. */
+  readonly #tokens = new Map<Actions, Token>();
+  /** Those that are being made. */
+  readonly #asked = new Map<Actions, Promise<Token>>();
 
   constructor(place: Place, find: FindCredentials) {
     this.#place = place;
     this.#find = find;
   }
 
-  /** The value of `Authorization` for a question that does this; undefined while the registry has not asked for any. */
+  /**
+   * The value of `Authorization` for a question that does this. Undefined while the registry has not asked for any, and where
+   * nobody is known to it: what it asks of who writes, it may not ask of who reads.
+   */
   async header(actions: Actions): Promise<string | undefined> {
     const challenge = this.#challenge;
     if (challenge === undefined) return undefined;
-    return challenge.scheme === 'basic' ? this.#basic() : bearer(await this.#token(challenge, actions));
+    if (challenge.scheme === 'basic') return basicAuthorization(await this.#found());
+    return bearer(await this.#token(challenge, actions));
   }
 
   /**
@@ -44,23 +51,17 @@ export class Login {
    * nothing else, undefined where it can't be answered; `OCI_DENIED` where there are no credentials that it would look at.
    */
   async challenged(
-    header: string | undefined,
+    answered: string | undefined,
     shown: string | undefined,
     actions: Actions,
   ): Promise<string | undefined> {
-    const challenge = challengeOf(header);
+    const challenge = challengeOf(answered);
     if (challenge === undefined) return undefined;
     this.#challenge = challenge;
     // A token may be taken back before its time. Of several questions at once, another may have had a new one made already.
-    for (const [kind, token] of [...this.#tokens]) {
-      if (bearer(await token) === shown) this.#tokens.delete(kind);
-    }
-    return this.header(actions);
-  }
-
-  async #basic(): Promise<string> {
-    const authorization = basicAuthorization(await this.#found());
-    if (authorization !== undefined) return authorization;
+    for (const [kind, token] of this.#tokens) if (bearer(token) === shown) this.#tokens.delete(kind);
+    const header = await this.header(actions);
+    if (header !== undefined) return header;
     const { registry } = this.#place;
     throw ociError('OCI_DENIED', `The registry ${registry} wants to know who asks.`, {
       hint: loginHint(registry),
@@ -69,28 +70,35 @@ export class Login {
 
   async #token(challenge: Challenge & { scheme: 'bearer' }, actions: Actions): Promise<Token> {
     for (const fit of [actions, 'pull,push'] as const) {
-      const kept = this.#tokens.get(fit);
-      if (kept === undefined) continue;
-      const token = await kept;
-      if (token.until - NEARLY_OVER_MS > process.uptime() * 1000) return token;
-      if (this.#tokens.get(fit) === kept) this.#tokens.delete(fit);
+      const token = this.#tokens.get(fit);
+      if (token !== undefined && token.until - NEARLY_OVER_MS > process.uptime() * 1000) return token;
     }
-    let asked = this.#tokens.get(actions);
-    if (asked === undefined) {
-      const made = this.#found().then((credentials) =>
-        askToken({ ...challenge, ...this.#place, actions }, credentials),
-      );
-      asked = made;
-      this.#tokens.set(actions, made);
-      // What went wrong once may go well the next time.
-      made.catch(() => this.#tokens.get(actions) === made && this.#tokens.delete(actions));
-    }
+    // Of who asks for the same at once, the first asks for all. What went wrong may go well the next time.
+    const asked =
+      this.#asked.get(actions) ??
+      this.#made(challenge, actions).finally(() => {
+        this.#asked.delete(actions);
+      });
+    this.#asked.set(actions, asked);
     return asked;
   }
 
-  #found(): Promise<Credentials | undefined> {
-    this.#credentials ??= this.#find(this.#place.registry, this.#place.repository);
-    return this.#credentials;
+  async #made(challenge: Challenge & { scheme: 'bearer' }, actions: Actions): Promise<Token> {
+    const token = await askToken({ ...challenge, ...this.#place, actions }, await this.#found());
+    this.#tokens.set(actions, token);
+    return token;
+  }
+
+  async #found(): Promise<Credentials | undefined> {
+    const found = this.#credentials ?? this.#find(this.#place.registry, this.#place.repository);
+    this.#credentials = found;
+    try {
+      return await found;
+    } catch (error) {
+      // A helper that did not answer once may do so the next time.
+      if (this.#credentials === found) this.#credentials = undefined;
+      throw error;
+    }
   }
 }
 

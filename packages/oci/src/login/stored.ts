@@ -1,18 +1,20 @@
 import { execFile } from 'node:child_process';
-import { readFile, stat } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { decodeShape, fromBase64, fromUtf8, KallioError, parseJson } from '@kallio/codec';
 import { type Static, Type } from 'typebox';
 import { ociError } from '../error.ts';
+import { collect } from '../source.ts';
 import type { Credentials } from './credentials.ts';
 
 /** Largest file of credentials that is read, in bytes. */
 const MAX_FILE = 1024 * 1024;
 const HELPER_MS = 30_000;
 const MAX_HELPER_ANSWER = 64 * 1024;
-/** Where Docker keeps what is for its own registry. */
+/** Where Docker keeps what is for its own registry, and that registry as images name it. */
 const DOCKER_HUB = 'https://index.docker.io/v1/';
+const DOCKER = 'docker.io';
 
 /** containers-auth.json(5), and Docker's configuration, which says more. */
 const StoredFile = Type.Object({
@@ -26,7 +28,8 @@ const StoredFile = Type.Object({
   credsStore: Type.Optional(Type.String()),
 });
 
-const HelperAnswer = Type.Object({ Username: Type.String(), Secret: Type.String() });
+/** Attack: a name with a colon, of which the rest would be read as part of the password (RFC 7617 section 2). */
+const HelperAnswer = Type.Object({ Username: Type.String({ pattern: '^[^:]*$' }), Secret: Type.String() });
 
 /** What of the environment says where credentials are. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -66,8 +69,8 @@ function filesOf(environment: Environment): readonly string[] {
 
 async function read(file: string): Promise<Static<typeof StoredFile> | undefined> {
   try {
-    if ((await stat(file)).size > MAX_FILE) throw ociError('OCI_CREDENTIALS', `${file} is too long.`);
-    const bytes = await readFile(file);
+    // The length that a file says it has is not believed: it may be a device, or grow.
+    const bytes = await collect(createReadStream(file, { end: MAX_FILE }), MAX_FILE, file);
     return decodeShape(StoredFile, parseJson(bytes, { maxBytes: MAX_FILE }), 'OCI_CREDENTIALS', file);
   } catch (cause) {
     if (isMissing(cause)) return undefined;
@@ -79,6 +82,7 @@ function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
 }
 
+/** A program for the registry is all that is asked (containers-auth.json(5)); a program for all, if nothing else is there. */
 async function lookUp(
   file: string,
   { auths = {}, credHelpers = {}, credsStore }: Static<typeof StoredFile>,
@@ -86,21 +90,40 @@ async function lookUp(
   repository: string,
   environment: Environment,
 ): Promise<Credentials | undefined> {
-  const helper = Object.hasOwn(credHelpers, registry) ? credHelpers[registry] : undefined;
-  if (helper !== undefined) return askHelper(file, helper, registry, environment);
-  const entries = new Map(Object.entries(auths).map(([key, entry]) => [plainKey(key), entry]));
-  for (const name of namesOf(registry, repository)) {
-    const { auth, identitytoken } = entries.get(name) ?? {};
-    if (identitytoken) return { identityToken: identitytoken };
-    if (auth) return passwordOf(file, name, auth);
+  // Docker has its own registry under another name than podman.
+  for (const key of registry === DOCKER ? [DOCKER, DOCKER_HUB] : [registry]) {
+    const helper = Object.hasOwn(credHelpers, key) ? credHelpers[key] : undefined;
+    if (helper !== undefined) return askHelper(file, helper, key, environment);
   }
-  return credsStore ? askHelper(file, credsStore, registry, environment) : undefined;
+  const [name, { auth, identitytoken }] = entryOf(new Map(Object.entries(auths)), registry, repository);
+  if (identitytoken) return { identityToken: identitytoken };
+  if (auth) return passwordOf(file, name, auth);
+  const asked = registry === DOCKER ? DOCKER_HUB : registry;
+  return credsStore ? askHelper(file, credsStore, asked, environment) : undefined;
 }
 
-/** Docker writes some registries as addresses, and its own under an older name. */
-function plainKey(key: string): string {
-  const plain = key.replace(/^https?:\/\//, '').replace(/\/(?:v[12]\/?)?$/, '');
-  return plain === 'index.docker.io' ? 'docker.io' : plain;
+type Entry = NonNullable<Static<typeof StoredFile>['auths']>[string];
+
+/**
+ * The entry of the nearest part of the registry that has one, under its name; or else of the registry under an address.
+ * Attack: an address cut out of a name, so that what is for `team/v2` is shown for all of `team`.
+ */
+function entryOf(
+  entries: ReadonlyMap<string, Entry>,
+  registry: string,
+  repository: string,
+): readonly [name: string, entry: Entry] {
+  for (const name of namesOf(registry, repository)) {
+    const entry = entries.get(name);
+    if (entry !== undefined) return [name, entry];
+  }
+  return [...entries].find(([key]) => addressed(key) === registry) ?? [registry, {}];
+}
+
+/** Docker writes some registries as addresses, and its own under older names. */
+function addressed(key: string): string | undefined {
+  const [, host] = /^https?:\/\/([^/]+)(?:\/(?:v[12]\/?)?)?$/.exec(key) ?? [];
+  return host === 'index.docker.io' || host === 'registry-1.docker.io' ? DOCKER : host;
 }
 
 /** From the repository up to the registry: who has credentials for a part of a registry means that part. */
@@ -109,10 +132,16 @@ function namesOf(registry: string, repository: string): readonly string[] {
   return parts.map((_, i) => parts.slice(0, parts.length - i).join('/'));
 }
 
-function passwordOf(file: string, name: string, auth: string): Credentials {
+function passwordOf(file: string, name: string, auth: string): Credentials | undefined {
   const [, username, password] = /^([^:]*):(.*)$/s.exec(decoded(file, name, auth)) ?? [];
   if (username === undefined || password === undefined) throw malformed(file, name);
-  // Some write an identity token so.
+  // Docker once wrote zeros behind it, and takes them away again.
+  return credentialsOf(username, password.replace(/^\0+|\0+$/g, ''));
+}
+
+/** Some write an identity token as a password. Without a name and a password it is nobody, to whom a registry may be open. */
+function credentialsOf(username: string, password: string): Credentials | undefined {
+  if (username === '' && password === '') return undefined;
   return username === '<token>' ? { identityToken: password } : { username, password };
 }
 
@@ -154,23 +183,24 @@ const HELPER = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 async function askHelper(
   file: string,
   name: string,
-  registry: string,
+  asked: string,
   environment: Environment,
 ): Promise<Credentials | undefined> {
   const program = `docker-credential-${name}`;
   if (!HELPER.test(name)) throw helperFailed(file, program);
-  const asked = registry === 'docker.io' ? DOCKER_HUB : registry;
   const { failed, output } = await run(program, asked, environment);
   // The helpers have one exit code for everything, and one sentence for this.
   if (failed && output.includes('credentials not found')) return undefined;
   if (failed) throw helperFailed(file, program);
   const { Username, Secret } = helperAnswer(file, program, output);
-  return Username === '<token>' ? { identityToken: Secret } : { username: Username, password: Secret };
+  return credentialsOf(Username, Secret);
 }
 
-function run(program: string, asked: string, env: Environment): Promise<{ failed: boolean; output: string }> {
+function run(program: string, asked: string, env: Environment): Promise<{ failed: boolean; output: Buffer }> {
   return new Promise((resolve) => {
-    const options = { env, timeout: HELPER_MS, maxBuffer: MAX_HELPER_ANSWER };
+    // Attack: one that does not end when it is asked to.
+    const ends = { timeout: HELPER_MS, maxBuffer: MAX_HELPER_ANSWER, killSignal: 'SIGKILL' } as const;
+    const options = { env, encoding: 'buffer', ...ends } as const;
     const child = execFile(program, ['get'], options, (error, output) =>
       resolve({ failed: error !== null, output }),
     );
@@ -180,7 +210,7 @@ function run(program: string, asked: string, env: Environment): Promise<{ failed
   });
 }
 
-function helperAnswer(file: string, program: string, output: string): Static<typeof HelperAnswer> {
+function helperAnswer(file: string, program: string, output: Uint8Array): Static<typeof HelperAnswer> {
   try {
     return decodeShape(HelperAnswer, parseJson(output));
   } catch (error) {

@@ -2,7 +2,7 @@ import { decodeShape, KallioError, parseJson, utf8 } from '@kallio/codec';
 import { type Static, Type } from 'typebox';
 import { ociError } from '../error.ts';
 import { exchange } from '../exchange.ts';
-import type { Answer, Question } from '../http/connection.ts';
+import type { Question } from '../http/connection.ts';
 import { isLoopback } from '../reference.ts';
 import { collect } from '../source.ts';
 import { basicAuthorization, type Credentials } from './credentials.ts';
@@ -49,12 +49,9 @@ export async function askToken(wanted: Wanted, credentials: Credentials | undefi
   const { service } = wanted;
   const asked = Object.entries({ ...(service === undefined ? {} : { service }), scope });
   const began = process.uptime() * 1000;
-  const answer = await ask(wanted, url, questionOf(url, asked, credentials));
-  if (answer.status !== 200) {
-    answer.drop();
-    throw refused(wanted, url, answer.status, credentials);
-  }
-  const { token, access_token, expires_in } = tokenIn(await collect(answer.body, MAX_ANSWER, 'A token'), url);
+  const { status, bytes } = await ask(wanted, url, questionOf(url, asked, credentials));
+  if (bytes === undefined) throw refused(wanted, url, status, credentials);
+  const { token, access_token, expires_in } = tokenIn(bytes, url);
   const value = token ?? access_token;
   if (value === undefined) throw noToken(url);
   return { value, until: began + Math.min(expires_in ?? USUAL_SECONDS, MAX_SECONDS) * 1000 };
@@ -109,10 +106,19 @@ function questionOf(
   return { method: 'GET', url, headers, budgetMs: BUDGET_MS };
 }
 
-async function ask({ registry }: Wanted, { host }: URL, question: Question): Promise<Answer> {
+/** What a realm answers; what it says, where that should be a token. One that breaks off while it does has not answered. */
+async function ask(
+  { registry }: Wanted,
+  { host }: URL,
+  question: Question,
+): Promise<{ status: number; bytes?: Uint8Array }> {
   try {
-    return await exchange(question);
+    const { status, body, drop } = await exchange(question);
+    if (status === 200) return { status, bytes: await collect(body, MAX_ANSWER, 'A token') };
+    drop();
+    return { status };
   } catch (cause) {
+    if (cause instanceof KallioError) throw cause;
     throw ociError('OCI_UNREACHABLE', `${host}, which makes the tokens for ${registry}, does not answer.`, {
       cause,
     });
