@@ -143,7 +143,12 @@ describe('the agent’s socket', () => {
     expect((await say('POST', '/v1/build-sessions/short/close', '{"claims":{}}')).code).toBe(
       'REQUEST_INVALID',
     );
-    expect((await say('POST', '/v1/build-sessions/abcdefghij/close', '{"claims":{}}')).code).toBe(
+    const close = async (claims: object) =>
+      (await say('POST', '/v1/build-sessions/abcdefghij/close', JSON.stringify({ claims }))).code;
+    expect(await close({})).toBe('BUILD_CLAIMS');
+    const digest = `sha256:${'0'.repeat(64)}`;
+    const image = { index: [{ digest: `sha256:${'1'.repeat(64)}`, os: 'linux', architecture: 'amd64' }] };
+    expect(await close({ subject: { name: 'a', digest }, image, fileManifest: { digest, files: 0 } })).toBe(
       'BUILD_SESSION_UNKNOWN',
     );
     expect((await say('POST', '/v1/shim/launch/x', '{}')).code).toBe('REQUEST_INVALID');
