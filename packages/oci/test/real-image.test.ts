@@ -1,5 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
   mkdirSync,
@@ -10,10 +9,8 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
 import { type Digest, digestOf, isDigest, parseJson, utf8 } from '@kallio/codec';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -39,6 +36,7 @@ import {
   walkImage,
   writeLayout,
 } from '../src/index.ts';
+import { type DockerRegistry, startDockerRegistry } from './support/docker-registry.ts';
 import { archive, entry, gnuLong, pax } from './support/tar.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'kallio-oci-'));
@@ -59,7 +57,7 @@ let image: ImageContents;
 let manifest: FileManifest;
 let container: string;
 let root: string;
-let registry: { host: string; stop(): Promise<void> };
+let registry: DockerRegistry;
 
 beforeAll(async () => {
   const context = join(dir, 'context');
@@ -90,7 +88,7 @@ beforeAll(async () => {
   layout = await openLayout(join(dir, 'layout'));
   image = await walkImage(layout, layout.manifests[0]?.digest ?? '');
   manifest = await fileManifest(layout, image);
-  registry = await startRegistry();
+  registry = await startDockerRegistry(dir);
 });
 
 afterAll(async () => {
@@ -99,38 +97,6 @@ afterAll(async () => {
   buildah('rm', '--all');
   rmSync(dir, { recursive: true, force: true });
 });
-
-async function startRegistry() {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const address = probe.address();
-  const port = typeof address === 'object' && address !== null ? address.port : 0;
-  probe.close();
-  await once(probe, 'close');
-  const config = join(dir, 'registry.yml');
-  writeFileSync(
-    config,
-    `version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ${dir}/registry}}\nhttp: {addr: "127.0.0.1:${port}"}\n`,
-  );
-  const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
-  const host = `127.0.0.1:${port}`;
-  for (let i = 0; i < 100; i++) {
-    const up = await fetch(`http://${host}/v2/`).then(
-      (answer) => answer.ok,
-      () => false,
-    );
-    if (up) break;
-    await wait(50);
-  }
-  return {
-    host,
-    async stop() {
-      const gone = once(child, 'exit');
-      child.kill('SIGTERM');
-      await gone;
-    },
-  };
-}
 
 const HOST = { os: 'linux', architecture: hostPlatform().architecture };
 
