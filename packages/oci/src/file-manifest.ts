@@ -25,6 +25,9 @@ export const FileManifest = Exact({
 export type FileManifest = Static<typeof FileManifest>;
 export type FileEntry = Static<typeof FileShape>;
 
+/** Largest file manifest read, in bytes. */
+export const MAX_FILE_MANIFEST = 256 * 1024 * 1024;
+
 /** Media and artifact type of a file manifest in a registry. */
 export const FILE_MANIFEST_TYPE = 'application/vnd.kallio.file-manifest.v1+json';
 
@@ -39,7 +42,7 @@ export function fileManifestDigest(manifest: FileManifest): Digest {
 }
 
 /** Parses a file manifest from a registry; whose it is, its digest says. */
-export function parseFileManifest(bytes: Uint8Array, maxBytes = 256 * 1024 * 1024): FileManifest {
+export function parseFileManifest(bytes: Uint8Array, maxBytes = MAX_FILE_MANIFEST): FileManifest {
   return decodeShape(
     FileManifest,
     parseJson(bytes, { maxBytes }),

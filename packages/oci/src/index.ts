@@ -8,6 +8,7 @@ export {
   fileManifest,
   fileManifestBytes,
   fileManifestDigest,
+  MAX_FILE_MANIFEST,
   parseFileManifest,
 } from './file-manifest.ts';
 export { type ImageIndexClaims, indexClaims } from './index-claims.ts';

@@ -1,6 +1,7 @@
 import { canonicalBytes, type Digest, digestOf, KallioError } from '@kallio/codec';
 import { isAttestation, requireAttestation } from './attestation-manifest.ts';
 import { ociError } from './error.ts';
+import { MAX_FILE_MANIFEST } from './file-manifest.ts';
 import { type Descriptor, type ImageManifest, MAX_CONFIG, MEDIA, parseManifest } from './manifest.ts';
 import { type FoundManifest, type ImageSource, requireListed } from './source.ts';
 import type { ImageTarget } from './target.ts';
@@ -9,8 +10,6 @@ import type { ImageTarget } from './target.ts';
 const MAX_LAYER = 16 * 1024 ** 3;
 /** Most referrers of one type that are copied: anybody who may push can attach more. */
 const MAX_COPIED = 64;
-/** Largest of them, in bytes: as large as any file manifest that is read. */
-const MAX_ATTACHED = 256 * 1024 ** 2;
 /** What says of a source that it has not what its manifest names. */
 const NOT_THERE: ReadonlySet<string> = new Set([
   'OCI_NOT_FOUND',
@@ -113,7 +112,7 @@ async function copyReferrer(
 ): Promise<boolean> {
   const found = await referrerManifest(source, digest);
   const blob = found === undefined ? undefined : referrerBlob(found.manifest, subject, type);
-  if (found === undefined || blob === undefined || blob.size > MAX_ATTACHED) return false;
+  if (found === undefined || blob === undefined || blob.size > MAX_FILE_MANIFEST) return false;
   try {
     await copyBlobs(source, found.manifest, target);
   } catch (error) {

@@ -1,4 +1,4 @@
-import { Base64, borrowBase64, Exact, fromBase64, toHex } from '@kallio/codec';
+import { Base64, borrowBase64, Exact, fromBase64, fromHex, toBase64, toHex } from '@kallio/codec';
 import type { LogEntry } from '@kallio/tlog';
 import { type Static, Type } from 'typebox';
 import { signatureError } from './error.ts';
@@ -48,6 +48,26 @@ export function logEntryOf(entry: Static<typeof BundleEntry>): LogEntry<Uint8Arr
       hashes: proof.hashes.map(fromBase64),
       checkpoint: proof.checkpoint.envelope,
     },
+  };
+}
+
+/** The entry as a bundle has it: {@link logEntryOf} reads it. */
+export function bundleEntryOf(entry: LogEntry, kind: 'dsse' | 'hashedrekord') {
+  const proof = entry.inclusionProof;
+  return {
+    logIndex: String(entry.logIndex),
+    logId: { keyId: toBase64(fromHex(entry.logId, 32)) },
+    kindVersion: { kind, version: '0.0.1' },
+    integratedTime: String(entry.integratedTime),
+    inclusionPromise: { signedEntryTimestamp: entry.signedEntryTimestamp },
+    inclusionProof: {
+      logIndex: String(proof.logIndex),
+      rootHash: toBase64(fromHex(proof.rootHash, 32)),
+      treeSize: String(proof.treeSize),
+      hashes: proof.hashes.map((hash) => toBase64(fromHex(hash, 32))),
+      checkpoint: { envelope: proof.checkpoint },
+    },
+    canonicalizedBody: entry.body,
   };
 }
 

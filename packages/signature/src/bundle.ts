@@ -4,15 +4,13 @@ import {
   decodeShape,
   Exact,
   fromBase64,
-  fromHex,
   type Json,
   parseJson,
   readShape,
-  toBase64,
 } from '@kallio/codec';
 import type { Envelope, LogEntry } from '@kallio/tlog';
 import { type Static, Type } from 'typebox';
-import { DsseEntry, logEntryOf } from './bundle-entry.ts';
+import { bundleEntryOf, DsseEntry, logEntryOf } from './bundle-entry.ts';
 import { PAYLOAD_TYPE } from './dsse.ts';
 import { signatureError } from './error.ts';
 import { keyHint } from './key.ts';
@@ -48,28 +46,11 @@ export interface ParsedBundle {
 
 /** A Sigstore bundle v0.3, as today's clients take it, as canonical JSON. */
 export function makeBundle(envelope: Envelope, spki: Uint8Array, entry: LogEntry): Uint8Array {
-  const proof = entry.inclusionProof;
   return canonicalBytes({
     mediaType: BUNDLE_MEDIA_TYPE,
     verificationMaterial: {
       publicKey: { hint: keyHint(spki) },
-      tlogEntries: [
-        {
-          logIndex: String(entry.logIndex),
-          logId: { keyId: toBase64(fromHex(entry.logId, 32)) },
-          kindVersion: { kind: 'dsse', version: '0.0.1' },
-          integratedTime: String(entry.integratedTime),
-          inclusionPromise: { signedEntryTimestamp: entry.signedEntryTimestamp },
-          inclusionProof: {
-            logIndex: String(proof.logIndex),
-            rootHash: toBase64(fromHex(proof.rootHash, 32)),
-            treeSize: String(proof.treeSize),
-            hashes: proof.hashes.map((hash) => toBase64(fromHex(hash, 32))),
-            checkpoint: { envelope: proof.checkpoint },
-          },
-          canonicalizedBody: entry.body,
-        },
-      ],
+      tlogEntries: [bundleEntryOf(entry, 'dsse')],
     },
     dsseEnvelope: envelope,
   });

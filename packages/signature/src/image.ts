@@ -11,6 +11,7 @@ import {
   type ImageContents,
   type ImageSource,
   type Layout,
+  MAX_FILE_MANIFEST,
   parseFileManifest,
   parseManifest,
   referrerBlob,
@@ -30,8 +31,6 @@ import { verifyImageSignature } from './verify.ts';
 
 /** Most candidates that are read, of bundles and of witnessed proofs: anybody who may push can attach more. */
 const MAX_CANDIDATES = 64;
-/** Largest file manifest read, in bytes. */
-const MAX_FILE_MANIFEST = 256 * 1024 * 1024;
 /** What belongs to a signed image, by artifact type. */
 export const ATTACHED_TYPES: readonly string[] = [
   BUNDLE_MEDIA_TYPE,

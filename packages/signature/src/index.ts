@@ -1,5 +1,6 @@
 export { askAhead } from './ahead.ts';
 export { BUNDLE_MEDIA_TYPE, MAX_BUNDLE, makeBundle, type ParsedBundle, parseBundle } from './bundle.ts';
+export { bundleEntryOf } from './bundle-entry.ts';
 export { parseClaims } from './claims.ts';
 export { makeEnvelope, PAYLOAD_TYPE, pae, paeDigest, verifyEnvelope } from './dsse.ts';
 export type { SignatureCode } from './error.ts';

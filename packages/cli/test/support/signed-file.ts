@@ -1,8 +1,8 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { canonicalBytes, digestOf, fromHex, sha256, toBase64 } from '@kallio/codec';
-import { makeTrustedRoot } from '@kallio/signature';
+import { canonicalBytes, digestOf, sha256, toBase64 } from '@kallio/codec';
+import { bundleEntryOf, makeTrustedRoot } from '@kallio/signature';
 import { LogWriter, logOrigin, pemOf, verifierOf } from '@kallio/tlog';
 
 function newKey() {
@@ -34,28 +34,11 @@ export async function writeSignedFile(dir: string, bytes: Uint8Array): Promise<v
     }),
   );
   await log.close();
-  const proof = entry.inclusionProof;
   const bundle = {
     mediaType: 'application/vnd.dev.sigstore.bundle.v0.3+json',
     verificationMaterial: {
       publicKey: { hint: toBase64(sha256(key.spki)) },
-      tlogEntries: [
-        {
-          logIndex: String(entry.logIndex),
-          logId: { keyId: toBase64(fromHex(entry.logId, 32)) },
-          kindVersion: { kind: 'hashedrekord', version: '0.0.1' },
-          integratedTime: String(entry.integratedTime),
-          inclusionPromise: { signedEntryTimestamp: entry.signedEntryTimestamp },
-          inclusionProof: {
-            logIndex: String(proof.logIndex),
-            rootHash: toBase64(fromHex(proof.rootHash, 32)),
-            treeSize: String(proof.treeSize),
-            hashes: proof.hashes.map((hash) => toBase64(fromHex(hash, 32))),
-            checkpoint: { envelope: proof.checkpoint },
-          },
-          canonicalizedBody: entry.body,
-        },
-      ],
+      tlogEntries: [bundleEntryOf(entry, 'hashedrekord')],
     },
     messageSignature: {
       messageDigest: { algorithm: 'SHA2_256', digest: toBase64(sha256(bytes)) },

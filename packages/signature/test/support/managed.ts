@@ -1,16 +1,7 @@
 import { sign } from 'node:crypto';
-import {
-  canonicalBytes,
-  digestOf,
-  fromHex,
-  fromUtf8,
-  type Json,
-  sha256,
-  toBase64,
-  utf8,
-} from '@kallio/codec';
+import { canonicalBytes, digestOf, fromUtf8, type Json, sha256, toBase64, utf8 } from '@kallio/codec';
 import { type LogEntry, rekorDsseBody, verifierOf } from '@kallio/tlog';
-import { keyHint, makeBundle, makeEnvelope } from '../../src/index.ts';
+import { bundleEntryOf, keyHint, makeBundle, makeEnvelope } from '../../src/index.ts';
 import { dsseSign, type TestKey, type TestServer } from './honest.ts';
 
 /*
@@ -52,28 +43,11 @@ export async function messageBundle(
   };
   const logged = await (await server.log()).add(canonicalBytes(changes.leaf?.(honest) ?? honest));
   const entry = changes.entry?.(logged) ?? logged;
-  const proof = entry.inclusionProof;
   const document = {
     mediaType: MEDIA_TYPE,
     verificationMaterial: {
       publicKey: { hint: changes.hint ?? toBase64(sha256(key.spki)) },
-      tlogEntries: [
-        {
-          logIndex: String(entry.logIndex),
-          logId: { keyId: toBase64(fromHex(entry.logId, 32)) },
-          kindVersion: { kind: 'hashedrekord', version: '0.0.1' },
-          integratedTime: String(entry.integratedTime),
-          inclusionPromise: { signedEntryTimestamp: entry.signedEntryTimestamp },
-          inclusionProof: {
-            logIndex: String(proof.logIndex),
-            rootHash: toBase64(fromHex(proof.rootHash, 32)),
-            treeSize: String(proof.treeSize),
-            hashes: proof.hashes.map((hash) => toBase64(fromHex(hash, 32))),
-            checkpoint: { envelope: proof.checkpoint },
-          },
-          canonicalizedBody: entry.body,
-        },
-      ],
+      tlogEntries: [bundleEntryOf(entry, 'hashedrekord')],
     },
     messageSignature: {
       messageDigest: { algorithm: 'SHA2_256', digest: toBase64(sha256(bytes)) },
