@@ -1,8 +1,8 @@
 import { decodeShape, KallioError, parseJson, utf8 } from '@kallio/codec';
 import { type Static, Type } from 'typebox';
 import { ociError } from '../error.ts';
-import { exchange } from '../exchange.ts';
 import type { Question } from '../http/connection.ts';
+import { exchange } from '../http/exchange.ts';
 import { isLoopback } from '../reference.ts';
 import { collect } from '../source.ts';
 import { basicAuthorization, type Credentials } from './credentials.ts';
