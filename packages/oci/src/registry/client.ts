@@ -5,7 +5,7 @@ import { exchange } from '../http/exchange.ts';
 import type { FindCredentials } from '../login/credentials.ts';
 import type { Login } from '../login/login.ts';
 import { isLoopback } from '../reference.ts';
-import { denied, failure, unreachable } from './refusal.ts';
+import { type Asked, denied, failure, unreachable } from './refusal.ts';
 
 /** How long a question may take, in milliseconds; to it comes the time for what is sent or fetched. */
 const TIMEOUT_MS = 60_000;
@@ -35,7 +35,7 @@ export interface Sent {
  * How one repository of a registry is asked: over TLS, except on this machine; as somebody, once the registry wants to know;
  * led elsewhere for what is read, and not for what is sent.
  */
-export class RegistryClient {
+export class RegistryClient implements Asked {
   /** The address of the repository, under which everything of it is. */
   readonly base: string;
   readonly registry: string;
@@ -64,7 +64,8 @@ export class RegistryClient {
   async get(path: string, headers: Record<string, string> = {}, size = 0): Promise<Answer | undefined> {
     const answer = await this.send('GET', path, { headers, size });
     if (answer.status === 200) return answer;
-    if (answer.status !== 404) throw await failure(this, `read ${path}`, answer);
+    // Not what is asked for of it, which may be the registry's word (a list's next page).
+    if (answer.status !== 404) throw await failure(this, `read ${path.replace(/\?.*/s, '')}`, answer);
     answer.drop();
     return undefined;
   }
@@ -109,6 +110,10 @@ export class RegistryClient {
     const plain = to.protocol === 'http:' && from.protocol === 'http:' && isLoopback(to.host);
     if (to.protocol !== 'https:' && !plain) throw this.#astray();
     return to;
+  }
+
+  without(text: string): string | undefined {
+    return this.#login === undefined ? text : this.#login.shown.without(text);
   }
 
   /** Asks as whom the registry lets ask; as nobody in particular until it wants to know. */

@@ -91,7 +91,7 @@ export class Referrers {
   async #listAt(subject: Digest): Promise<FoundIndex | undefined> {
     const answer = await this.#client.get(`/manifests/${referrersTag(subject)}`, { accept: MEDIA.index });
     if (answer === undefined) return undefined;
-    const mediaType = mediaTypeOf(answer);
+    const mediaType = mediaTypeOf(answer, this.#client);
     return { bytes: await collect(answer.body, MAX_MANIFEST, 'A list of referrers'), mediaType };
   }
 }

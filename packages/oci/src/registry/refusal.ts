@@ -10,6 +10,15 @@ const MAX_ANSWER = 16 * 1024;
 const MAX_SAID = 3;
 const MAX_WORDS = 200;
 
+/** The specification's codes, and docker-registry's: they repeat nothing, whatever was said to who gives them. */
+const CODES: ReadonlySet<string> = new Set([
+  ...['BLOB_UNKNOWN', 'BLOB_UPLOAD_INVALID', 'BLOB_UPLOAD_UNKNOWN', 'DIGEST_INVALID'],
+  ...['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_INVALID', 'MANIFEST_UNKNOWN', 'NAME_INVALID', 'NAME_UNKNOWN'],
+  ...['SIZE_INVALID', 'UNAUTHORIZED', 'DENIED', 'UNSUPPORTED', 'TOOMANYREQUESTS'],
+  ...['MANIFEST_UNVERIFIED', 'TAG_INVALID', 'UNAVAILABLE', 'UNKNOWN'],
+]);
+const LEFT_OUT = 'left out: it may repeat a credential';
+
 const RegistryRefusal = Type.Object({
   code: Type.String({ pattern: '^[A-Z][A-Z0-9_]{0,63}$' }),
   message: Type.Optional(Type.String()),
@@ -24,6 +33,8 @@ const Refused = Type.Object({ errors: Type.Array(RegistryRefusal) });
 export interface Asked {
   readonly registry: string;
   readonly repository: string;
+  /** A registry's words without the credentials that it was shown; undefined where they are better not told. */
+  without(text: string): string | undefined;
 }
 
 /** What a registry says is wrong; nothing where it says so otherwise. Reads the answer. */
@@ -49,7 +60,7 @@ export function refused(
   status: number,
   refusals: readonly RegistryRefusal[],
 ): Error {
-  const words = refusals.length === 0 ? '' : `: ${wordsOf(refusals)}`;
+  const words = refusals.length === 0 ? '' : `: ${wordsOf(asked, refusals)}`;
   if (status === 401 || status === 403) return denied(asked, status, words);
   return ociError(
     'OCI_REGISTRY',
@@ -67,19 +78,26 @@ export function denied({ registry, repository }: Asked, status: number, words = 
 }
 
 /** Nobody answers: the registry, or the host that it leads to. */
-export function unreachable({ registry }: Asked, cause: unknown, ledTo: string | undefined): Error {
-  const led = ledTo === undefined ? '' : ` leads to ${ledTo}, which`;
-  return ociError('OCI_UNREACHABLE', `The registry ${registry}${led} does not answer${whyOf(cause)}.`, {
+export function unreachable(asked: Asked, cause: unknown, ledTo: string | undefined): Error {
+  // Attack: led to a host whose name is what the registry was shown. The cause may say it too.
+  const unsaid = ledTo !== undefined && asked.without(ledTo) !== ledTo;
+  const led = ledTo === undefined ? '' : ` leads to ${unsaid ? 'another host' : ledTo}, which`;
+  return ociError('OCI_UNREACHABLE', `The registry ${asked.registry}${led} does not answer${whyOf(cause)}.`, {
     hint: 'Is its address right, and does it speak TLS (plain HTTP is used on this machine only)?',
-    cause,
+    cause: unsaid ? undefined : cause,
   });
 }
 
 /** In a few words, of which the codes are the specification's and the rest the registry's own. */
-function wordsOf(refusals: readonly RegistryRefusal[]): string {
+function wordsOf(asked: Asked, refusals: readonly RegistryRefusal[]): string {
   return refusals
     .slice(0, MAX_SAID)
-    .map(({ code, message }) => (message === undefined ? code : `${code} (${message.slice(0, MAX_WORDS)})`))
+    .map(({ code, message }) => {
+      if (!CODES.has(code) && asked.without(code) !== code) return `a refusal (${LEFT_OUT})`;
+      if (message === undefined) return code;
+      // Before it is cut: what is left of a credential would be none any more.
+      return `${code} (${asked.without(message)?.slice(0, MAX_WORDS) ?? LEFT_OUT})`;
+    })
     .join(', ');
 }
 

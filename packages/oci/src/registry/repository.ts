@@ -65,7 +65,7 @@ export class Repository implements ImageSource, ImageTarget {
         pointer: reference,
       });
     }
-    return { bytes, digest, mediaType: mediaTypeOf(answer) };
+    return { bytes, digest, mediaType: mediaTypeOf(answer, this.#client) };
   }
 
   async blob(descriptor: Descriptor, maxBytes: number): Promise<Uint8Array> {
