@@ -142,7 +142,8 @@ function object({ properties = {}, required = [], patternProperties = {} }: Word
     .toSorted()
     .map((name) => ({
       name,
-      written: asBytes(`${JSON.stringify(name)}:`),
+      first: asBytes(`${JSON.stringify(name)}:`),
+      next: asBytes(`,${JSON.stringify(name)}:`),
       read: readerOf(properties[name] ?? {}, depth),
       required: required.includes(name),
     }));
@@ -153,15 +154,13 @@ function object({ properties = {}, required = [], patternProperties = {} }: Word
     if (!passed(place, '{')) return MISSED;
     let first = true;
     for (const member of members) {
-      const { at } = place;
-      if ((first || passed(place, ',')) && passed(place, member.written)) {
+      if (passed(place, first ? member.first : member.next)) {
         const value = member.read(place);
         if (value === MISSED) return MISSED;
         found[member.name] = value;
         first = false;
-      } else {
-        if (member.required) return MISSED;
-        place.at = at;
+      } else if (member.required) {
+        return MISSED;
       }
     }
     return passed(place, '}') ? found : MISSED;

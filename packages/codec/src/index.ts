@@ -1,4 +1,15 @@
-export { borrowUtf8, concat, equalBytes, fromUtf8, sameBytes, sha256, sha256OfText, utf8 } from './bytes.ts';
+export {
+  borrowConcat,
+  borrowRoom,
+  borrowUtf8,
+  concat,
+  equalBytes,
+  fromUtf8,
+  sameBytes,
+  sha256,
+  sha256OfText,
+  utf8,
+} from './bytes.ts';
 export { type HoldsEcdsa, holdsEcdsa } from './ecdsa.ts';
 export { type CodecCode, KallioError, type Refusal, type RefusalDetail, refusal } from './error.ts';
 export { canonicalBytes, canonicalDigest, canonicalize } from './jcs.ts';
@@ -11,6 +22,7 @@ export { Base64, DigestSchema, Exact, Hex } from './schemas.ts';
 export { decodeShape, readShape } from './shape.ts';
 export {
   borrowBase64,
+  borrowBase64Url,
   type Digest,
   digestOf,
   digestOfText,

@@ -3,6 +3,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   borrowBase64,
+  borrowBase64Url,
+  borrowConcat,
   concat,
   digestOf,
   equalBytes,
@@ -60,7 +62,7 @@ describe('hexadecimal', () => {
 
 describe('short texts and long ones', () => {
   // Whatever their length is, they are told by one rule: as Node writes the bytes again.
-  const written = (encoding: 'hex' | 'base64', text: string) =>
+  const written = (encoding: 'hex' | 'base64' | 'base64url', text: string) =>
     Buffer.from(text, encoding).toString(encoding) === text;
   const junk = fc.string({ unit: fc.constantFrom(...'aAgQ9+/=-_ \n\u0141\u2014'), maxLength: 3 });
 
@@ -68,6 +70,8 @@ describe('short texts and long ones', () => {
     ['hex', fromHex],
     ['base64', fromBase64],
     ['base64', borrowBase64],
+    ['base64url', fromBase64Url],
+    ['base64url', borrowBase64Url],
   ] as const)('are read alike: %s', (encoding, read) => {
     fc.assert(
       fc.property(
@@ -89,6 +93,19 @@ describe('short texts and long ones', () => {
       { numRuns: 2000 },
     );
   });
+});
+
+test('what is not borrowed is nobody else’s memory', () => {
+  // Stops one who writes over bytes that are theirs from writing over another's.
+  for (let length = 0; length < 200; length++) {
+    const bytes = new Uint8Array(length);
+    for (const read of [
+      fromHex(toHex(bytes)),
+      fromBase64(toBase64(bytes)),
+      fromBase64Url(toBase64Url(bytes)),
+    ])
+      expect(read.buffer.byteLength).toBe(length);
+  }
 });
 
 describe('base64', () => {
@@ -210,6 +227,7 @@ describe('bytes', () => {
       fc.property(fc.array(bytes, { maxLength: 5 }), (parts) => {
         const whole = concat(...parts);
         expect(whole).toEqual(Uint8Array.from(parts.flatMap((part) => [...part])));
+        expect(borrowConcat(...parts)).toEqual(whole);
         expect(sha256(...parts)).toEqual(new Uint8Array(createHash('sha256').update(whole).digest()));
       }),
     );

@@ -34,7 +34,7 @@ export {
   referrerBlob,
 } from './publish.ts';
 export { isLoopback, parseLayoutReference, parseReference, pinned, type Reference } from './reference.ts';
-export { openRepository, Repository } from './registry.ts';
+export { openRepository, Repository } from './registry/repository.ts';
 export { checkRoot, type HashCache, type RootDifference } from './root-check.ts';
 export { collect, type FoundManifest, type ImageSource } from './source.ts';
 export type { ImageTarget } from './target.ts';

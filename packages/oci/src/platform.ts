@@ -75,7 +75,8 @@ const ARCHITECTURES: ReadonlyMap<string, string> = new Map([
 
 /** Whether an image for one platform runs on a machine of another: the same, or one whose processor can do more. */
 export function runsOn(image: Platform, machine: Platform): boolean {
-  return sameButVariant(image, machine) && variantsFor(machine).includes(variantOf(image));
+  if (!sameButVariant(image, machine)) return false;
+  return image.variant === machine.variant || variantsFor(machine).includes(variantOf(image));
 }
 
 /** Those of an index's entries that a machine takes an image from: the nearest to it that there are. One, in an honest index. */

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { digestOf, utf8 } from '@kallio/codec';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { exchange } from '../src/exchange.ts';
+import { exchange } from '../src/http/exchange.ts';
 import { childrenOf, fileManifest, MEDIA, Repository, referrerBlob, walkImage } from '../src/index.ts';
 
 /* A registry that answers what an attacker likes; each answer stands beside the honest one, which passes. */

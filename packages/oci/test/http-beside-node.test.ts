@@ -2,7 +2,7 @@ import { request } from 'node:http';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { exchange } from '../src/exchange.ts';
+import { exchange } from '../src/http/exchange.ts';
 
 /*
  * Another reader of HTTP/1.1, Node's, is given the same bytes, cut into the same pieces: what Kallio's takes for an answer

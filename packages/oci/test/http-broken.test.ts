@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { exchange } from '../src/exchange.ts';
+import { exchange } from '../src/http/exchange.ts';
 import { Repository } from '../src/index.ts';
 
 /* Connections that break, and whoever breaks them: in the middle, too early, half, or between two questions. */
@@ -148,7 +148,7 @@ describe('a server', () => {
     answer = (socket, _method, path) =>
       void socket.write(`HTTP/1.1 404 Not Found\r\nContent-Length: ${path.length}\r\n\r\n/`);
     const program = `
-      import { exchange } from ${JSON.stringify(import.meta.resolve('../src/exchange.ts'))};
+      import { exchange } from ${JSON.stringify(import.meta.resolve('../src/http/exchange.ts'))};
       for (const path of ['/', '/endless']) {
         const url = new URL(path, ${JSON.stringify(at('/').href)});
         (await exchange({ method: 'GET', url, headers: {}, budgetMs: 60000 })).drop();

@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 import { digestOf, utf8 } from '@kallio/codec';
 import { createAuthority, issueServerCertificate, type KeyedCertificate } from '@kallio/pki';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { exchange } from '../src/exchange.ts';
+import { exchange } from '../src/http/exchange.ts';
 import { MEDIA, Repository } from '../src/index.ts';
 
 /* Who is spoken to over TLS, and what becomes of an answer that is cut on its way. */
@@ -120,7 +120,7 @@ describe('a registry over TLS', () => {
     const dir = mkdtempSync(join(tmpdir(), 'kallio-'));
     writeFileSync(join(dir, 'own.pem'), own.certificate);
     const program = `
-      import { exchange } from ${JSON.stringify(import.meta.resolve('../src/exchange.ts'))};
+      import { exchange } from ${JSON.stringify(import.meta.resolve('../src/http/exchange.ts'))};
       const url = new URL('https://${NAME}:${port}/');
       console.log((await exchange({ method: 'GET', url, headers: {}, budgetMs: 5000 })).status);`;
     const env = { ...process.env, NODE_EXTRA_CA_CERTS: join(dir, 'own.pem') };

@@ -1,7 +1,7 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { exchange } from '../src/exchange.ts';
+import { exchange } from '../src/http/exchange.ts';
 import { bodyReader } from '../src/http/framing.ts';
 import { type Framing, parseHead } from '../src/http/head.ts';
 import { Repository } from '../src/index.ts';

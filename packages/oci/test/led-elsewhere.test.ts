@@ -5,7 +5,7 @@ import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { digestOf, utf8 } from '@kallio/codec';
 import { createAuthority, issueServerCertificate } from '@kallio/pki';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { exchange } from '../src/exchange.ts';
+import { exchange } from '../src/http/exchange.ts';
 import { MEDIA, Repository } from '../src/index.ts';
 
 /*

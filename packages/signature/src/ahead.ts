@@ -1,5 +1,6 @@
 import { isDigest } from '@kallio/codec';
-import { ATTACHED_TYPES, type SignedSource } from './image.ts';
+import { ATTACHED_TYPES } from './attached.ts';
+import type { SignedSource } from './source.ts';
 
 /**
  * A source that is asked at once for what a verification of this reference asks first: the manifest and, of a digest, what

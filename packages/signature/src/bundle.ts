@@ -1,9 +1,9 @@
 import {
   Base64,
+  borrowBase64,
   canonicalBytes,
   decodeShape,
   Exact,
-  fromBase64,
   type Json,
   parseJson,
   readShape,
@@ -72,7 +72,7 @@ export function parseBundle(bytes: Uint8Array): ParsedBundle {
   return {
     hint: bundle.verificationMaterial.publicKey.hint,
     envelope: { ...bundle.dsseEnvelope, signatures: [signature] },
-    payload: fromBase64(bundle.dsseEnvelope.payload),
+    payload: borrowBase64(bundle.dsseEnvelope.payload),
     entry: logEntryOf(entry),
   };
 }

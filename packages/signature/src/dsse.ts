@@ -1,4 +1,13 @@
-import { concat, fromBase64, type HoldsEcdsa, KallioError, sha256, toBase64, utf8 } from '@kallio/codec';
+import {
+  borrowBase64,
+  borrowConcat,
+  borrowUtf8,
+  fromBase64,
+  type HoldsEcdsa,
+  KallioError,
+  sha256,
+  toBase64,
+} from '@kallio/codec';
 import { type Envelope, verifyP256 } from '@kallio/tlog';
 import { signatureError } from './error.ts';
 import type { SigningKey } from './key.ts';
@@ -8,11 +17,11 @@ export const PAYLOAD_TYPE = 'application/vnd.in-toto+json';
 
 /**
  * The bytes under a DSSE signature (DSSE protocol, "PAE"): type and payload with their lengths, so that no payload of
- * one type can be read as a payload of another.
+ * one type can be read as a payload of another. They may lie in memory that is shared with others: to be read only.
  */
 export function pae(payloadType: string, payload: Uint8Array): Uint8Array {
   const typeBytes = Buffer.byteLength(payloadType);
-  return concat(utf8(`DSSEv1 ${typeBytes} ${payloadType} ${payload.length} `), payload);
+  return borrowConcat(borrowUtf8(`DSSEv1 ${typeBytes} ${payloadType} ${payload.length} `), payload);
 }
 
 /** SHA-256 of the {@link pae}: what the signing key in the TPM signs. */
@@ -45,7 +54,7 @@ export function verifyEnvelope(
     throw signatureError('BUNDLE_SIGNATURE_COUNT', 'An envelope has exactly one signature here.');
   }
   const pointer = '/dsseEnvelope/signatures/0/sig';
-  if (!inOneSpelling(pointer, () => verifyP256(key, message, fromBase64(only.sig), holds))) {
+  if (!inOneSpelling(pointer, () => verifyP256(key, message, borrowBase64(only.sig), holds))) {
     throw signatureError('SIGNATURE_INVALID', 'The signature does not hold for this statement.', { pointer });
   }
 }

@@ -8,8 +8,9 @@ import {
   parseManifest,
   platformName,
 } from '@kallio/oci';
-import { type SignedSource, type VerifiedImage, verifyImage } from './image.ts';
+import { type VerifiedImage, verifyImage } from './image.ts';
 import type { ImagePolicy } from './policy/schema.ts';
+import type { SignedSource } from './source.ts';
 import type { RefusedImage } from './verdict.ts';
 
 /** The first image that a policy refuses, of those that one digest stands for. */

@@ -1,24 +1,16 @@
 export { askAhead } from './ahead.ts';
+export { ATTACHED_TYPES, bundleArtifact, proofArtifact } from './attached.ts';
+export { evidenceOf } from './attached-evidence.ts';
 export { BUNDLE_MEDIA_TYPE, MAX_BUNDLE, makeBundle, type ParsedBundle, parseBundle } from './bundle.ts';
 export { bundleEntryOf } from './bundle-entry.ts';
+export { bundlesOf } from './candidates.ts';
 export { parseClaims } from './claims.ts';
 export { makeEnvelope, PAYLOAD_TYPE, pae, paeDigest, verifyEnvelope } from './dsse.ts';
 export type { SignatureCode } from './error.ts';
 export { verifyEveryImage } from './every-image.ts';
 export { type ShownEvidence, verifyBuildEvidence } from './evidence.ts';
 export { EVIDENCE_TYPE, MAX_EVIDENCE } from './evidence-type.ts';
-export {
-  ATTACHED_TYPES,
-  bundleArtifact,
-  bundlesOf,
-  evidenceOf,
-  layoutSource,
-  proofArtifact,
-  type SignedSource,
-  type VerifiedImage,
-  type VerifyOptions,
-  verifyImage,
-} from './image.ts';
+export { type VerifiedImage, type VerifyOptions, verifyImage } from './image.ts';
 export {
   keyDigest,
   keyHint,
@@ -33,6 +25,7 @@ export { WITNESSED_TYPE } from './policy/witnesses.ts';
 export { type BuildRun, buildProvenance, isProvenance, PROVENANCE_TYPE } from './provenance.ts';
 export { statementSchema } from './schema.ts';
 export { type CertifiedKey, certifiedKey } from './signing-key.ts';
+export { layoutSource, type SignedSource } from './source.ts';
 export {
   BuildEnvironment,
   buildStatement,

@@ -1,5 +1,5 @@
 import { type KeyObject, sign, verify } from 'node:crypto';
-import { equalBytes, fromBase64, type HoldsEcdsa, sha256, toBase64, utf8 } from '@kallio/codec';
+import { borrowUtf8, equalBytes, fromBase64, type HoldsEcdsa, sha256, toBase64, utf8 } from '@kallio/codec';
 import { requireP256, verifyP256 } from './ecdsa.ts';
 import { tlogError } from './error.ts';
 import { HASH_BYTES } from './hash.ts';
@@ -107,7 +107,7 @@ export function verifyCheckpointOf(
   if (line === undefined || second !== undefined || !isBy(line, splitOrigin(head.origin).host, keyId)) {
     throw badSignature();
   }
-  if (!verifyP256(publicKey, utf8(parsed.text), line.signature, holds)) throw badSignature();
+  if (!verifyP256(publicKey, borrowUtf8(parsed.text), line.signature, holds)) throw badSignature();
   return head;
 }
 

@@ -1,5 +1,6 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import {
+  borrowBase64,
   canonicalBytes,
   fromBase64,
   fromHex,
@@ -106,7 +107,7 @@ export function verifySet(
   if (entry.logId !== log.id) {
     throw tlogError('LOG_KEY_UNKNOWN', 'This entry is of a log that is not trusted here.');
   }
-  const signature = fromBase64(entry.signedEntryTimestamp);
+  const signature = borrowBase64(entry.signedEntryTimestamp);
   if (!verifyP256(log.publicKey, setPayload(entry), signature, holds)) {
     throw tlogError('LOG_SET_INVALID', 'The signed entry timestamp does not hold.');
   }

@@ -1,4 +1,4 @@
-import { concat, sha256 } from '@kallio/codec';
+import { borrowConcat, concat, sha256 } from '@kallio/codec';
 
 /** Bytes of one tree hash (SHA-256). */
 export const HASH_BYTES = 32;
@@ -10,7 +10,7 @@ const node = concat(NODE, new Uint8Array(2 * HASH_BYTES));
 
 /** SHA-256(0x00 || entry): RFC 6962 section 2.1. The prefix keeps a leaf from being passed off as a node. */
 export function leafHash(entry: Uint8Array): Uint8Array {
-  return sha256(concat(LEAF, entry));
+  return sha256(borrowConcat(LEAF, entry));
 }
 
 /** SHA-256(0x01 || left || right): RFC 6962 section 2.1. */

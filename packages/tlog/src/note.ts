@@ -1,4 +1,4 @@
-import { concat, fromBase64, sameBytes, sha256, toBase64 } from '@kallio/codec';
+import { borrowBase64, concat, sameBytes, sha256, toBase64 } from '@kallio/codec';
 import { tlogError } from './error.ts';
 
 /** One signature line of a note: `— <name> base64(key id || signature)`. */
@@ -40,9 +40,9 @@ function parseLine(line: string): NoteSignature {
   const [, name, encoded] = LINE.exec(line) ?? [];
   if (name === undefined || encoded === undefined || name.includes('+'))
     throw malformed('a signature line is odd');
-  const bytes = fromBase64(encoded);
+  const bytes = borrowBase64(encoded);
   if (bytes.length < 5) throw malformed('a signature is too short');
-  return { name, keyId: bytes.slice(0, 4), signature: bytes.slice(4) };
+  return { name, keyId: bytes.subarray(0, 4), signature: bytes.subarray(4) };
 }
 
 /** The note as text. */

@@ -1,5 +1,5 @@
 import { type KeyObject, sign } from 'node:crypto';
-import { type HoldsEcdsa, holdsEcdsa } from '@kallio/codec';
+import { borrowRoom, type HoldsEcdsa, holdsEcdsa } from '@kallio/codec';
 
 const INTEGER_BYTES = 32;
 
@@ -63,7 +63,7 @@ export function verifyEs256(
 ): boolean {
   if (signature.length !== 2 * INTEGER_BYTES) return false;
   // SEQUENCE, and two INTEGERs of at most a byte more than they have here.
-  const der = new Uint8Array(2 + 2 * (2 + 1 + INTEGER_BYTES));
+  const der = borrowRoom(2 + 2 * (2 + 1 + INTEGER_BYTES));
   const afterR = writeInteger(der, 2, signature.subarray(0, INTEGER_BYTES));
   const end = writeInteger(der, afterR, signature.subarray(INTEGER_BYTES));
   der[0] = SEQUENCE;
@@ -85,6 +85,7 @@ function writeInteger(der: Uint8Array, at: number, bytes: Uint8Array): number {
   const length = bytes.length - from + zero;
   der[at] = INTEGER;
   der[at + 1] = length;
+  der[at + 2] = 0;
   der.set(bytes.subarray(from), at + 2 + zero);
   return at + 2 + length;
 }

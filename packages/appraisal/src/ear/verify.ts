@@ -1,5 +1,6 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import {
+  borrowBase64Url,
   decodeShape,
   fromBase64Url,
   type HoldsEcdsa,
@@ -151,8 +152,8 @@ function partsOf(ear: string): Parts {
     // Stops a second spelling of the same result, which would have another digest.
     return {
       header,
-      payload: fromBase64Url(payload),
-      signature: fromBase64Url(signature),
+      payload: borrowBase64Url(payload),
+      signature: borrowBase64Url(signature),
       signed: Buffer.from(`${header}.${payload}`),
     };
   } catch (cause) {

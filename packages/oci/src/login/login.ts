@@ -1,7 +1,8 @@
 import { ociError } from '../error.ts';
 import { type Challenge, challengeOf } from './challenge.ts';
-import { basicAuthorization, type Credentials, type FindCredentials } from './credentials.ts';
+import { basicAuthorization, type Credentials, type FindCredentials, secretsOf } from './credentials.ts';
 import { loginHint } from './hint.ts';
+import { Shown } from './shown.ts';
 import { askToken, type Token } from './token.ts';
 
 /** What is to be done in the repository: who reads gets no token to write with. */
@@ -21,6 +22,8 @@ const NEARLY_OVER_MS = 10_000;
 
 /** What shows one registry who asks. What it says goes to that registry (and, for a token, to its realm): never elsewhere. */
 export class Login {
+  /** All that was: what the registry says of it is not told on. */
+  readonly shown = new Shown();
   readonly #place: Place;
   readonly #find: FindCredentials;
   #challenge: Challenge | undefined;
@@ -84,7 +87,9 @@ export class Login {
   }
 
   async #made(challenge: Challenge & { scheme: 'bearer' }, actions: Actions): Promise<Token> {
-    const token = await askToken({ ...challenge, ...this.#place, actions }, await this.#found());
+    const credentials = await this.#found();
+    const token = await askToken({ ...challenge, ...this.#place, actions }, credentials, this.shown);
+    this.shown.add(token.value);
     this.#tokens.set(actions, token);
     return token;
   }
@@ -93,7 +98,9 @@ export class Login {
     const found = this.#credentials ?? this.#find(this.#place.registry, this.#place.repository);
     this.#credentials = found;
     try {
-      return await found;
+      const credentials = await found;
+      for (const secret of secretsOf(credentials)) this.shown.add(secret);
+      return credentials;
     } catch (error) {
       // A helper that did not answer once may do so the next time.
       if (this.#credentials === found) this.#credentials = undefined;

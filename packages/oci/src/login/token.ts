@@ -1,13 +1,14 @@
 import { decodeShape, KallioError, parseJson, utf8 } from '@kallio/codec';
 import { type Static, Type } from 'typebox';
 import { ociError } from '../error.ts';
-import { exchange } from '../exchange.ts';
 import type { Question } from '../http/connection.ts';
+import { exchange } from '../http/exchange.ts';
 import { isLoopback } from '../reference.ts';
 import { collect } from '../source.ts';
 import { basicAuthorization, type Credentials } from './credentials.ts';
 import { loginHint } from './hint.ts';
 import type { Actions, Place } from './login.ts';
+import type { Shown } from './shown.ts';
 
 /** A registry's token, and until when it is good: milliseconds of `process.uptime`. */
 export interface Token {
@@ -43,32 +44,38 @@ const TokenAnswer = Type.Object({
  * "OAuth2 Token Authentication" does, without either as nobody in particular, for what everybody may read. Its scope is what
  * is to be done here, whatever scope the registry names. `OCI_DENIED`, `OCI_REGISTRY`, `OCI_UNREACHABLE`.
  */
-export async function askToken(wanted: Wanted, credentials: Credentials | undefined): Promise<Token> {
+export async function askToken(
+  wanted: Wanted,
+  credentials: Credentials | undefined,
+  shown: Shown,
+): Promise<Token> {
   const url = realmOf(wanted);
+  // Attack: a realm whose name is the token that was shown before.
+  const name = shown.isNotIn(url.host) ? url.host : 'The realm';
   const scope = `repository:${wanted.repository}:${wanted.actions}`;
   const { service } = wanted;
   const asked = Object.entries({ ...(service === undefined ? {} : { service }), scope });
   const began = process.uptime() * 1000;
-  const { status, bytes } = await ask(wanted, url, questionOf(url, asked, credentials));
-  if (bytes === undefined) throw refused(wanted, url, status, credentials);
-  const { token, access_token, expires_in } = tokenIn(bytes, url);
+  const { status, bytes } = await ask(wanted, name, questionOf(url, asked, credentials));
+  if (bytes === undefined) throw refused(wanted, name, status, credentials);
+  const { token, access_token, expires_in } = tokenIn(bytes, name);
   const value = token ?? access_token;
-  if (value === undefined) throw noToken(url);
+  if (value === undefined) throw noToken(name);
   return { value, until: began + Math.min(expires_in ?? USUAL_SECONDS, MAX_SECONDS) * 1000 };
 }
 
-function tokenIn(bytes: Uint8Array, url: URL): Static<typeof TokenAnswer> {
+function tokenIn(bytes: Uint8Array, name: string): Static<typeof TokenAnswer> {
   try {
     return decodeShape(TokenAnswer, parseJson(bytes));
   } catch (error) {
     if (!(error instanceof KallioError)) throw error;
     // Not its cause, which may be a part of a token.
-    throw noToken(url);
+    throw noToken(name);
   }
 }
 
-function noToken({ host }: URL): Error {
-  return ociError('OCI_REGISTRY', `${host} answered with something that is no token.`);
+function noToken(name: string): Error {
+  return ociError('OCI_REGISTRY', `${name} answered with something that is no token.`);
 }
 
 /** Attack: a realm to which the password would go where everybody can read it; or that names a user of its own. */
@@ -109,7 +116,7 @@ function questionOf(
 /** What a realm answers; what it says, where that should be a token. One that breaks off while it does has not answered. */
 async function ask(
   { registry }: Wanted,
-  { host }: URL,
+  name: string,
   question: Question,
 ): Promise<{ status: number; bytes?: Uint8Array }> {
   try {
@@ -119,22 +126,23 @@ async function ask(
     return { status };
   } catch (cause) {
     if (cause instanceof KallioError) throw cause;
-    throw ociError('OCI_UNREACHABLE', `${host}, which makes the tokens for ${registry}, does not answer.`, {
-      cause,
+    throw ociError('OCI_UNREACHABLE', `${name}, which makes the tokens for ${registry}, does not answer.`, {
+      // It may say the realm's name too.
+      cause: name === question.url.host ? cause : undefined,
     });
   }
 }
 
 function refused(
   { registry, actions }: Wanted,
-  { host }: URL,
+  name: string,
   status: number,
   credentials?: Credentials,
 ): Error {
   if (status !== 400 && status !== 401 && status !== 403)
-    return ociError('OCI_REGISTRY', `${host}, which makes the tokens for ${registry}, answered ${status}.`);
+    return ociError('OCI_REGISTRY', `${name}, which makes the tokens for ${registry}, answered ${status}.`);
   const who = credentials === undefined ? 'nobody in particular' : 'the credentials that are stored for it';
-  return ociError('OCI_DENIED', `${host} makes no token for ${registry} (${actions}) for ${who}.`, {
+  return ociError('OCI_DENIED', `${name} makes no token for ${registry} (${actions}) for ${who}.`, {
     hint: loginHint(registry),
   });
 }

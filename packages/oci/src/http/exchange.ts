@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { type Answer, Connection, headOf, type Question, Stale } from './http/connection.ts';
+import { type Answer, Connection, headOf, type Question, Stale } from './connection.ts';
 
 /** How long a connection is kept for another question, in milliseconds: shorter than servers keep one. */
 const KEPT_MS = 4000;
@@ -47,7 +47,7 @@ async function open({ protocol, hostname, port, origin }: URL): Promise<Connecti
     return new Connection(socket, 'connect', freed);
   }
   // TLS costs a command's start as much as the rest of Node: where a registry on this machine is asked, it isn't loaded.
-  const { connectTls } = await import('./http/tls.ts');
+  const { connectTls } = await import('./tls.ts');
   return new Connection(connectTls(host, Number(port || 443)), 'secureConnect', freed);
 }
 

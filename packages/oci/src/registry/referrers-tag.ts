@@ -1,9 +1,9 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Digest, type Json, KallioError } from '@kallio/codec';
-import { ociError } from './error.ts';
-import { type FoundIndex, rewrittenIndex } from './index-document.ts';
-import { type Descriptor, MEDIA, parseManifest } from './manifest.ts';
+import { ociError } from '../error.ts';
+import { type FoundIndex, rewrittenIndex } from '../index-document.ts';
+import { type Descriptor, MEDIA, parseManifest } from '../manifest.ts';
 
 /** How often the list is read, or written, for one entry before others have it. */
 const MAX_TURNS = 8;
@@ -155,7 +155,7 @@ function overwritten(): Error {
   });
 }
 
-/** As in `exchange.ts`: a clock that is never put back, without what `performance` brings along. */
+/** As in `http/exchange.ts`: a clock that is never put back, without what `performance` brings along. */
 function nowMs(): number {
   return process.uptime() * 1000;
 }
