@@ -89,12 +89,15 @@ const AMD64: Platform = { architecture: 'amd64', os: 'linux' };
 const ARM64: Platform = { architecture: 'arm64', os: 'linux' };
 const ARM_V7: Platform = { architecture: 'arm', os: 'linux', variant: 'v7' };
 
-/** BuildKit's provenance of one image: as an artifact, or as older versions and `oci-artifact=false` write it. */
+/**
+ * BuildKit's provenance of one image: as an artifact, or as older versions and `oci-artifact=false` write it. Those name no
+ * image where the build named none: it is the same manifest for all then.
+ */
 function attestation(layout: MadeLayout, of: Descriptor, artifact: boolean): Descriptor {
   const statement = bytesOf({
     _type: 'https://in-toto.io/Statement/v0.1',
     predicateType: 'https://slsa.dev/provenance/v0.2',
-    subject: [{ name: '_', digest: { sha256: of.digest.slice('sha256:'.length) } }],
+    subject: artifact ? [{ name: '_', digest: { sha256: of.digest.slice('sha256:'.length) } }] : [],
     predicate: { builder: { id: '' }, buildType: 'https://mobyproject.org/buildkit@v1', materials: [] },
   });
   const layer = {

@@ -36,21 +36,24 @@ export function indexClaims(bytes: Uint8Array, mediaType: string): ImageIndexCla
       });
     }
     const { os, architecture, variant } = platform;
-    // There is one for each image: their platform is no machine's.
     const attests = isAttestation(entry);
-    const name = attests ? digest : platformName(platform);
-    if (attests && !images.has(attestedBy(entry) ?? '')) {
+    const about = attestedBy(entry) ?? '';
+    // Their platform is no machine's: there is one for each image, and images may share one, as BuildKit's provenance of an
+    // image without a name says nothing that differs.
+    const name = attests ? `${digest} of ${about}` : platformName(platform);
+    if (attests && !images.has(about)) {
       throw ociError('OCI_MANIFEST', 'An attestation manifest of this index is about no image in it.', {
         pointer: `/manifests/${at}/annotations`,
       });
     }
-    // Attack: two images for one platform, of which each reader takes another.
-    if (seen.has(name) || seen.has(digest)) {
+    // Attack: two images for one platform, of which each reader takes another; an image that calls itself none elsewhere.
+    if (seen.has(name) || (attests ? images.has(digest) : seen.has(digest))) {
       throw ociError('OCI_PLATFORM', 'This index names one image or platform twice.', {
         pointer: `/manifests/${at}`,
       });
     }
-    seen.add(name).add(digest);
+    seen.add(name);
+    if (!attests) seen.add(digest);
     return { digest, os, architecture, ...(variant === undefined ? {} : { variant }) };
   });
   return { index };

@@ -232,6 +232,32 @@ describe('an attestation manifest of BuildKit', () => {
     );
   });
 
+  it('may be about several images, each of which it is about once', async () => {
+    // So BuildKit does, where images have no name: its statements about each say the same.
+    const shared = holding('', { subject: undefined });
+    const both = (to: Images, ours: Digest, theirs: Digest) => {
+      for (const one of [ours, theirs]) to.entry(shared, about(one), empty);
+    };
+    expect(await code(beside(both))).toBeUndefined();
+    const twice = beside((to, ours, theirs) => {
+      both(to, ours, theirs);
+      to.entry(shared, about(ours), empty);
+    });
+    expect(await code(twice)).toBe('OCI_PLATFORM');
+  });
+
+  it('is no image of the same index elsewhere', async () => {
+    // Attack: an image that some take for one, and others pass over.
+    const image = { schemaVersion: 2, config: described(MEDIA.empty, empty), layers: [] };
+    const made = (alsoImage: boolean) =>
+      beside((to, ours) => {
+        to.entry(image, about(ours), empty);
+        if (alsoImage) to.entry(image, { platform: platform('linux/s390x') }, empty);
+      });
+    expect(await code(made(true))).toBe('OCI_PLATFORM');
+    expect(await code(made(false))).toBeUndefined();
+  });
+
   it.each<[string, (ours: Digest) => object]>([
     ['has a layer that could be unpacked', () => ({ layers: [described(MEDIA.layer, statement)] })],
     [
