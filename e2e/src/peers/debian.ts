@@ -12,25 +12,33 @@ const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 /** Debian releases that have programs which this machine's own doesn't. */
 export type Suite = 'trixie' | 'sid';
 
-/** Programs of a Debian package, and which version of theirs it packages; or why they could not be had. */
+/** Programs of a Debian package, where they were unpacked, and which version it packages; or why they could not be had. */
 export type Peer =
-  | { readonly name: string; readonly bin: string; readonly version: string; readonly missing?: undefined }
+  | {
+      readonly name: string;
+      readonly root: string;
+      /** Most of its programs. */
+      readonly bin: string;
+      readonly version: string;
+      readonly missing?: undefined;
+    }
   | { readonly name: string; readonly missing: string };
 
 /**
  * Fetches a package of another Debian release and unpacks it beside the system: apt with a package list, state and
  * cache of its own, so that nothing is installed and this machine's package lists stay as they are. apt checks the
- * archive's signature. Where the mirrors don't answer, `missing` says why: a test skips then, by name.
+ * archive's signature. Where the mirrors don't answer, `missing` says why: a test skips then, by name. Packages that it is
+ * of no use without are unpacked beside it.
  */
-export async function debianPeer(suite: Suite, name: string): Promise<Peer> {
+export async function debianPeer(suite: Suite, name: string, others: readonly string[] = []): Promise<Peer> {
   const title = `${name} of Debian ${suite}`;
-  const home = join(CACHE, suite, name);
-  const bin = join(home, 'usr', 'bin');
-  if (existsSync(bin)) return { name: title, bin, version: await versionOf(home, name) };
+  const root = join(CACHE, suite, name);
+  const bin = join(root, 'usr', 'bin');
+  if (existsSync(bin)) return { name: title, root, bin, version: await versionOf(root, name) };
   const work = await workFolder(suite);
   try {
     const apt = aptWith(work);
-    for (const args of [['update'], ['download', name]]) {
+    for (const args of [['update'], ['download', name, ...others]]) {
       const done = await run('apt-get', [...apt, ...args], { cwd: work, timeoutMs: 150_000 });
       // apt-get update only warns of mirrors that don't answer.
       if (done.code !== 0 || /^(?:W: Failed|Err:)/m.test(done.stderr + done.stdout)) {
@@ -38,23 +46,24 @@ export async function debianPeer(suite: Suite, name: string): Promise<Peer> {
         return { name: title, missing: `${title} could not be fetched: ${why}` };
       }
     }
-    const deb = (await readdir(work)).find((file) => file.endsWith('.deb'));
     const unpacked = join(work, 'unpacked');
-    const done = await run('dpkg', ['-x', join(work, deb ?? 'nothing'), unpacked]);
-    if (done.code !== 0) return { name: title, missing: `${title} could not be unpacked: ${done.stderr}` };
+    for (const deb of (await readdir(work)).filter((file) => file.endsWith('.deb'))) {
+      const done = await run('dpkg', ['-x', join(work, deb), unpacked]);
+      if (done.code !== 0) return { name: title, missing: `${title} could not be unpacked: ${done.stderr}` };
+    }
     // Whole or not at all: two runs may fetch at once.
-    await rename(unpacked, home).catch((error: unknown) => {
+    await rename(unpacked, root).catch((error: unknown) => {
       if (!existsSync(bin)) throw error;
     });
-    return { name: title, bin, version: await versionOf(home, name) };
+    return { name: title, root, bin, version: await versionOf(root, name) };
   } finally {
     await rm(work, { recursive: true, force: true });
   }
 }
 
 /** As the package's own changelog has it, without Debian's revision: a program built by Debian calls itself "devel". */
-async function versionOf(home: string, name: string): Promise<string> {
-  const docs = join(home, 'usr/share/doc', name);
+async function versionOf(root: string, name: string): Promise<string> {
+  const docs = join(root, 'usr/share/doc', name);
   const file = (await readdir(docs)).find((one) => /^changelog\.Debian.*\.gz$/.test(one)) ?? 'changelog.gz';
   const log = gunzipSync(await readFile(join(docs, file))).toString();
   const [, version] = /^\S+ \((?:\d+:)?([^)]+?)(?:-[^-)]+)?\) /.exec(log) ?? [];
