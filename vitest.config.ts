@@ -1,10 +1,21 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import { OWN_PROCESS } from './test/support/own-process.ts';
+
+const units = {
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+  // Many wait for a TPM or a registry: no processor is kept free.
+  maxWorkers: availableParallelism(),
+};
 
 export default defineConfig({
   test: {
     projects: [
       {
+        // Files share a process with those before them: what they import is loaded once.
         test: {
+          ...units,
           name: 'unit',
           include: [
             'test/**/*.test.ts',
@@ -12,12 +23,15 @@ export default defineConfig({
             'fuzz/test/*.test.ts',
             'lab/test/unit/*.test.ts',
           ],
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
+          exclude: [...OWN_PROCESS],
+          isolate: false,
         },
       },
       {
-        // Scenarios share one machine's registry ports and container storage: one file at a time.
+        test: { ...units, name: 'unit, own process', include: [...OWN_PROCESS] },
+      },
+      {
+        // Scenarios have the machine to themselves, one file at a time.
         test: {
           name: 'e2e',
           include: ['e2e/[0-9][0-9]-*/**/*.test.ts', 'e2e/[0-9][0-9]-*.test.ts'],

@@ -148,9 +148,8 @@ function object({ properties = {}, required = [], patternProperties = {} }: Word
       required: required.includes(name),
     }));
   if (members.some(({ name }) => name === PROTOTYPE)) return missed;
-  const template = Object.fromEntries(members.filter((m) => m.required).map(({ name }) => [name, undefined]));
   return (place) => {
-    const found: Record<string, unknown> = { ...template };
+    const found: Record<string, unknown> = {};
     if (!passed(place, '{')) return MISSED;
     let first = true;
     for (const member of members) {
