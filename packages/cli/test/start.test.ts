@@ -222,7 +222,7 @@ describe('where a bundle is made of the sources as they are', () => {
       expect(Date.now() - started).toBeLessThan(30_000);
       expect(asked.map((path) => path.split('/')[3]).sort()).toEqual(['manifests', 'referrers']);
       const late = said(BIN, 'verify', image, '--policy', at('policy.json'));
-      await vi.waitFor(() => expect(asked).toHaveLength(4));
+      await vi.waitFor(() => expect(asked).toHaveLength(4), { timeout: 30_000 });
       silent.closeAllConnections();
       await new Promise((resolve) => silent.close(resolve));
       expect(await late).toContain('OCI_UNREACHABLE');
