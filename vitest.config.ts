@@ -31,7 +31,7 @@ export default defineConfig({
         test: { ...units, name: 'unit, own process', include: [...OWN_PROCESS] },
       },
       {
-        // Scenarios have the machine to themselves, one file at a time.
+        // Scenarios share networks and container storage of one machine: one file at a time (beside the others: scripts/test.sh).
         test: {
           name: 'e2e',
           include: ['e2e/[0-9][0-9]-*/**/*.test.ts', 'e2e/[0-9][0-9]-*.test.ts'],

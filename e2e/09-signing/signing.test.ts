@@ -175,8 +175,8 @@ describe('a signing key under its operator’s approvals', () => {
     expect(state.pcrs['4']).toBe(pcr4(OLD));
     await approve('linux-6.1.0-28', state);
     const builder =
-      'sleep 4; buildah --root "$OUT-s" --runroot "$OUT-r" bud --isolation chroot --tag x "$1" && buildah --root "$OUT-s" --runroot "$OUT-r" push --quiet x "oci:$OUT:image"; r=$?; rm -rf "$OUT-s" "$OUT-r"; exit $r';
-    const built = await build('old', '--builder', builder, '--attest-every', '1');
+      'buildah --root "$OUT-s" --runroot "$OUT-r" bud --isolation chroot --tag x "$1" && buildah --root "$OUT-s" --runroot "$OUT-r" push --quiet x "oci:$OUT:image"; r=$?; rm -rf "$OUT-s" "$OUT-r"; exit $r';
+    const built = await build('old', '--builder', `sleep 4; ${builder}`, '--attest-every', '1');
     expect(built.error).toBeUndefined();
     const judged = await verified(
       'old',

@@ -1,7 +1,9 @@
 /** Test files that change or measure the process they run in, and so have one to themselves (vitest.config.ts). */
 export const OWN_PROCESS: readonly string[] = [
   'packages/evidence/test/ima-stream.test.ts',
+  'packages/oci/test/credential-echo.test.ts',
   'packages/oci/test/hostile-registry.test.ts',
+  'packages/oci/test/http-proxy.test.ts',
   'packages/oci/test/http-tls.test.ts',
   'packages/oci/test/layers.test.ts',
   'packages/oci/test/led-elsewhere.test.ts',

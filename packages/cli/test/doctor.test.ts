@@ -12,8 +12,15 @@ import { examineTpm, type TpmExamination } from '../src/doctor/tpm.ts';
 
 let dir: string;
 const running: ChildProcess[] = [];
-beforeAll(() => {
+/** A doctor before a device that is stuck: he waits longer than all other tests take, and so while they run. */
+let stuck: ReturnType<typeof doctor>;
+beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'kallio-doctor-'));
+  // A terminal that nobody types on: it takes what is written and gives nothing to read.
+  const terminal = spawn('script', ['-qfc', 'tty; stty raw -echo; exec sleep 600', '/dev/null']);
+  running.push(terminal);
+  const [name] = await once(terminal.stdout, 'data');
+  stuck = doctor('--tpm', `device:${String(name).trim()}`);
 });
 afterAll(async () => {
   for (const child of running) {
@@ -147,11 +154,7 @@ describe('kallio doctor', () => {
   });
 
   it('ends by itself, with 1, when the device is stuck in a command', { timeout: 60_000 }, async () => {
-    // A terminal that nobody types on: it takes what is written and gives nothing to read.
-    const terminal = spawn('script', ['-qfc', 'tty; stty raw -echo; exec sleep 600', '/dev/null']);
-    running.push(terminal);
-    const [name] = await once(terminal.stdout, 'data');
-    const { code, out, err } = await doctor('--tpm', `device:${String(name).trim()}`);
+    const { code, out, err } = await stuck;
     expect(out).toMatch(/✘ TPM .*TPM_STALLED/);
     expect(out).toMatch(/its TPM does not answer/);
     expect(err).toMatch(/has not answered yet/);

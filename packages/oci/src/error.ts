@@ -6,6 +6,7 @@ export type OciCode =
   | 'OCI_NOT_FOUND'
   | 'OCI_REGISTRY'
   | 'OCI_UNREACHABLE'
+  | 'OCI_PROXY'
   | 'OCI_DENIED'
   | 'OCI_CREDENTIALS'
   | 'OCI_DIGEST_MISMATCH'

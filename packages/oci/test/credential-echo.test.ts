@@ -2,10 +2,13 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { digestOf, KallioError, printable, utf8 } from '@kallio/codec';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { MEDIA, parseManifest, Repository } from '../src/index.ts';
 import type { Credentials } from '../src/login/credentials.ts';
 import { Shown } from '../src/login/shown.ts';
+
+// Asked directly, whatever this machine asks others by.
+vi.stubEnv('NO_PROXY', '*');
 
 /*
  * A registry, or what stands before it, repeats what it was shown of who asks. Nothing of it may be in an error, whatever of

@@ -12,9 +12,12 @@ import {
 import { promisify } from 'node:util';
 import { digestOf, utf8 } from '@kallio/codec';
 import { createAuthority, issueServerCertificate, type KeyedCertificate } from '@kallio/pki';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { exchange } from '../src/http/exchange.ts';
 import { MEDIA, Repository } from '../src/index.ts';
+
+// Asked directly, whatever this machine asks others by.
+vi.stubEnv('NO_PROXY', '*');
 
 /* Who is spoken to over TLS, and what becomes of an answer that is cut on its way. */
 

@@ -4,9 +4,12 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { digestOf, utf8 } from '@kallio/codec';
 import { createAuthority, issueServerCertificate } from '@kallio/pki';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { exchange } from '../src/http/exchange.ts';
 import { MEDIA, Repository } from '../src/index.ts';
+
+// Asked directly, whatever this machine asks others by.
+vi.stubEnv('NO_PROXY', '*');
 
 /*
  * Where a registry leads whoever asks it: by a redirect, or by the address for an upload. Over TLS it leads to nowhere
