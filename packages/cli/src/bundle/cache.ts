@@ -102,8 +102,18 @@ async function make(cache: string, digest: string): Promise<void> {
 async function prune(cache: string, digest: string): Promise<void> {
   for (const name of await readdir(cache)) {
     if (!/^[0-9a-f]{64}/.test(name) || name === digest) continue;
-    const { mtimeMs } = await stat(join(cache, name));
-    if (mtimeMs < Date.now() - KEPT_MS) await rm(join(cache, name), { recursive: true, force: true });
+    const changed = await lastChangeOf(join(cache, name));
+    if (changed < Date.now() - KEPT_MS) await rm(join(cache, name), { recursive: true, force: true });
+  }
+}
+
+/** In milliseconds since 1970. What is gone meanwhile, as another that makes one too has finished it, needs no removal. */
+async function lastChangeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).mtimeMs;
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return Number.POSITIVE_INFINITY;
+    throw error;
   }
 }
 
