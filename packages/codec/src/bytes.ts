@@ -18,7 +18,7 @@ export function borrowUtf8(text: string): Uint8Array {
 }
 
 /** The array that a buffer is a view of: slices of a buffer are no copies. */
-function plain(buffer: Buffer): Uint8Array {
+export function plain(buffer: Buffer): Uint8Array {
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 }
 

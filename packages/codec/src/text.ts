@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { INLINE } from './bytes.ts';
+import { INLINE, plain } from './bytes.ts';
 import { KallioError } from './error.ts';
 import { SHORT, shortBase64, shortHex } from './short-text.ts';
 
@@ -66,8 +66,7 @@ export function longBase64(text: string): Uint8Array | undefined {
   if (Buffer.byteLength(text) !== text.length) return undefined;
   // Bits that make no whole byte can only be in the last symbols.
   if (bytes.subarray(padding - 3).toString('base64') !== text.slice(-4)) return undefined;
-  // Not the buffer itself: slices of a buffer are no copies.
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  return plain(bytes);
 }
 
 /** Strict unpadded URL-safe base64. */
@@ -87,7 +86,7 @@ export function borrowBase64Url(text: string): Uint8Array {
   if (!isWhole || isOther || !isExact) {
     throw new KallioError('CODEC_BASE64', 'This is not canonical, unpadded base64url.');
   }
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  return plain(bytes);
 }
 
 /** A content digest as OCI writes it. Only SHA-256 is spoken here. */

@@ -85,6 +85,7 @@ function writeInteger(der: Uint8Array, at: number, bytes: Uint8Array): number {
   const length = bytes.length - from + zero;
   der[at] = INTEGER;
   der[at + 1] = length;
+  // What the number is written over where it needs no zero.
   der[at + 2] = 0;
   der.set(bytes.subarray(from), at + 2 + zero);
   return at + 2 + length;
