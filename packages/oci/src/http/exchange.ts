@@ -1,5 +1,7 @@
 import { connect } from 'node:net';
+import { nowMs } from '../clock.ts';
 import { type Answer, Connection, headOf, type Question, Stale } from './connection.ts';
+import { hostOf } from './host.ts';
 import type { HttpProxy } from './proxy.ts';
 
 /** How long a connection is kept for another question, in milliseconds: shorter than servers keep one. */
@@ -40,11 +42,6 @@ export async function exchange(question: Question): Promise<Answer> {
   return connection.ask(question, head, until - nowMs());
 }
 
-/** A clock that is never put back. `performance` is one too, and brings ten of Node's parts along. */
-function nowMs(): number {
-  return process.uptime() * 1000;
-}
-
 /** Who has none loads nothing of it, and waits for nothing. */
 function mayHaveProxy({ protocol }: URL): boolean {
   const { HTTPS_PROXY, https_proxy } = process.env;
@@ -62,7 +59,7 @@ async function open(
   ms: number,
   freed: (connection: Connection) => void,
 ): Promise<Connection> {
-  const host = server.hostname.replace(/^\[|\]$/g, '');
+  const host = hostOf(server);
   if (server.protocol !== 'https:') {
     const socket = connect({ host, port: Number(server.port || 80), noDelay: true });
     return new Connection(socket, 'connect', freed);

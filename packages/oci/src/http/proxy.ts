@@ -1,6 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
 import { ociError } from '../error.ts';
+import { hostOf } from './host.ts';
 
 /** An HTTP proxy, through which servers are reached over TLS. */
 export interface HttpProxy {
@@ -35,8 +36,8 @@ LOOPBACK.addAddress('::1', 'ipv6');
 const IPV4 = new BlockList();
 IPV4.addSubnet('::ffff:0:0', 96, 'ipv6');
 
-function isDirect({ hostname, port }: URL, exempt: string): boolean {
-  const server = { host: hostname.replace(/^\[|\]$/g, ''), port: port || '443' };
+function isDirect(url: URL, exempt: string): boolean {
+  const server = { host: hostOf(url), port: url.port || '443' };
   if (server.host === 'localhost' || isListed(LOOPBACK, server.host)) return true;
   return exempt.split(',').some((entry) => isExempt(entry.trim().toLowerCase(), server));
 }

@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { ociError } from '../error.ts';
 import { MAX_HEAD, parseHead } from './head.ts';
+import { hostOf } from './host.ts';
 import type { HttpProxy } from './proxy.ts';
 import { connectTls } from './tls.ts';
 
@@ -12,8 +13,8 @@ const MAX_MS = 30_000;
  * ends. The proxy is told the server's name and port, who asks the proxy if that is known, and nothing else. `OCI_PROXY`.
  */
 export function openTunnel(proxy: HttpProxy, server: URL, ms: number): Promise<Socket> {
-  const { protocol, hostname, port } = proxy.url;
-  const host = bare(hostname);
+  const { protocol, port } = proxy.url;
+  const host = hostOf(proxy.url);
   const tls = protocol === 'https:';
   const socket = tls ? connectTls(host, Number(port || 443)) : connect(Number(port || 80), host).setNoDelay();
   // Once it stands it keeps no process from ending; until then the timer does.
@@ -78,7 +79,7 @@ class Refused extends Error {
 
 /** Nothing of what the proxy says but its status: the rest may repeat who asked. */
 function refused({ url, namedBy, authorization }: HttpProxy, server: URL, status: number): Error {
-  const direct = `or list ${bare(server.hostname)} in NO_PROXY, if it is reached without.`;
+  const direct = `or list ${hostOf(server)} in NO_PROXY, if it is reached without.`;
   if (status === 407) {
     const who = authorization === undefined ? 'wants to know who asks' : 'does not know who asks';
     return ociError('OCI_PROXY', `The proxy ${url.host} ${who} (407).`, {
@@ -93,12 +94,7 @@ function refused({ url, namedBy, authorization }: HttpProxy, server: URL, status
 function silent({ url, namedBy }: HttpProxy, server: URL, why: unknown): Error {
   const reason = why instanceof Error ? ('code' in why ? String(why.code) : why.message) : 'no reason';
   return ociError('OCI_PROXY', `The proxy ${url.host} does not answer as one (${reason}).`, {
-    hint: `Is ${namedBy} right? Correct it, or list ${bare(server.hostname)} in NO_PROXY, if it is reached without.`,
+    hint: `Is ${namedBy} right? Correct it, or list ${hostOf(server)} in NO_PROXY, if it is reached without.`,
     cause: why,
   });
-}
-
-/** An address of IPv6 without the brackets that it has in a URL. */
-function bare(hostname: string): string {
-  return hostname.replace(/^\[|\]$/g, '');
 }

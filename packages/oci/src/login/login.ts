@@ -1,3 +1,4 @@
+import { nowMs } from '../clock.ts';
 import { ociError } from '../error.ts';
 import { type Challenge, challengeOf } from './challenge.ts';
 import { basicAuthorization, type Credentials, type FindCredentials, secretsOf } from './credentials.ts';
@@ -74,7 +75,7 @@ export class Login {
   async #token(challenge: Challenge & { scheme: 'bearer' }, actions: Actions): Promise<Token> {
     for (const fit of [actions, 'pull,push'] as const) {
       const token = this.#tokens.get(fit);
-      if (token !== undefined && token.until - NEARLY_OVER_MS > process.uptime() * 1000) return token;
+      if (token !== undefined && token.until - NEARLY_OVER_MS > nowMs()) return token;
     }
     // Of who asks for the same at once, the first asks for all. What went wrong may go well the next time.
     const asked =

@@ -1,5 +1,6 @@
 import { decodeShape, KallioError, parseJson, utf8 } from '@kallio/codec';
 import { type Static, Type } from 'typebox';
+import { nowMs } from '../clock.ts';
 import { ociError } from '../error.ts';
 import type { Question } from '../http/connection.ts';
 import { exchange } from '../http/exchange.ts';
@@ -55,7 +56,7 @@ export async function askToken(
   const scope = `repository:${wanted.repository}:${wanted.actions}`;
   const { service } = wanted;
   const asked = Object.entries({ ...(service === undefined ? {} : { service }), scope });
-  const began = process.uptime() * 1000;
+  const began = nowMs();
   const { status, bytes } = await ask(wanted, name, questionOf(url, asked, credentials));
   if (bytes === undefined) throw refused(wanted, name, status, credentials);
   const { token, access_token, expires_in } = tokenIn(bytes, name);

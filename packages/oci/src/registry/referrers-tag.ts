@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Digest, type Json, KallioError } from '@kallio/codec';
+import { nowMs } from '../clock.ts';
 import { ociError } from '../error.ts';
 import { type FoundIndex, rewrittenIndex } from '../index-document.ts';
 import { type Descriptor, MEDIA, parseManifest } from '../manifest.ts';
@@ -153,9 +154,4 @@ function overwritten(): Error {
   return ociError('OCI_REFERRERS', 'Others keep overwriting the list of referrers of this image.', {
     hint: 'Try again; or use a registry with the referrers API.',
   });
-}
-
-/** As in `http/exchange.ts`: a clock that is never put back, without what `performance` brings along. */
-function nowMs(): number {
-  return process.uptime() * 1000;
 }
